@@ -26,16 +26,29 @@ _OF_GAPS = 3  # of a structure's planes: fewer may be where it is in several par
 _NEXT_SLICE = 1.1  # slices from a plane to the next one; more leaves a slice out, here or further on
 _FARTHEST_MM = 100_000.0
 _EDGES_AT_ONCE = 4096  # of a polygon, so that memory stays bounded whatever their number
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_SAME_CONTOUR = 0.1  # pixels: contours nearer to each other throughout are one, written twice
+_SAME_AREA = 0.02  # of the larger; a hole leaves more of what it is in
+_IN_ANOTHER = 0.9  # of a contour's pixels: with fewer in another one it overlaps that, and is no hole
+_XOR = "CLOSEDPLANAR_XOR"
+_CLOSED = ("CLOSED_PLANAR", _XOR)
 _ENCLOSE_NOTHING = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 
 
 @dataclass(frozen=True)
+class _Contour:
+    """A closed one, `points` (n, 3) in LPS mm or (n, 2) in pixels. `is_xor`: of the type that takes away what others
+    of its plane enclose."""
+
+    points: Coordinates
+    is_xor: bool
+
+
+@dataclass(frozen=True)
 class _Structure:
-    """A region of interest: `contours` are closed ones, each (n, 3) in LPS mm."""
+    """A region of interest and its closed contours."""
 
     name: str
-    contours: list[Coordinates]
+    contours: list[_Contour]
 
 
 @dataclass(frozen=True)
@@ -59,9 +72,10 @@ class StructureSet:
                             found=f"none, and {len(names)} structures listed")
         for roi in contour_items:
             number = int(roi.ReferencedROINumber)  # which an item has whatever it draws
-            closed = [_points(path, contour) for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
+            closed = [_Contour(_points(path, contour), _kind(contour) == _XOR)
+                      for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
             # Planning systems close "contours" of one or two points: they enclose nothing either.
-            contours = [points for points in closed if len(points) >= 3]
+            contours = [contour for contour in closed if len(contour.points) >= 3]
             if not contours:
                 continue
             if not names.get(number):
@@ -77,40 +91,42 @@ class StructureSet:
         return [structure.name for structure in self.structures]
 
     def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
-        """See `DrawnStructures.masks`: a voxel counts whose centre is inside. Contours of one plane that lie in one
-        another are holes (even-odd rule)."""
+        """See `DrawnStructures.masks`: a voxel counts whose centre is inside. A contour that lies in another one of its
+        plane is a hole; those that overlap add up, unless they are of the type that says otherwise."""
         to_voxel = np.linalg.inv(grid.matrix)
         own_slices = OwnSlices(grid, positions)
         for structure in self.structures:
             mask: Mask = np.zeros(grid.shape, np.bool_)
             planes = self._planes(structure, to_voxel, grid)
             for depth, polygons in planes:
-                drawn = np.zeros(grid.shape[1:], np.bool_)
-                for polygon in polygons:
-                    drawn ^= inside(polygon, grid.shape)
+                drawn = _enclosed(polygons, grid.shape)
                 # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
                 mask[own_slices.nearest(depth)] |= drawn
             self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes], own_slices)
             yield structure.name, mask
 
-    def _planes(self, structure: _Structure, to_voxel: Affine, grid: Grid) -> list[tuple[float, list[Coordinates]]]:
-        """Depth in slices, from the lowest, and polygons (n, 2) of (x, y) in pixels of each plane, each polygon once:
-        files that were put together hold some twice, which would take each other away."""
-        contours: list[tuple[float, Coordinates]] = []
-        for points in structure.contours:
-            voxels = (np.c_[points, np.ones(len(points))] @ to_voxel.T)[:, :3]
+    def _planes(self, structure: _Structure, to_voxel: Affine, grid: Grid) -> list[tuple[float, list[_Contour]]]:
+        """Depth in slices, from the lowest, and contours of (x, y) in pixels of each plane, each once: files that were
+        put together hold some twice, which would take each other away."""
+        contours: list[tuple[float, _Contour]] = []
+        for contour in structure.contours:
+            voxels = (np.c_[contour.points, np.ones(len(contour.points))] @ to_voxel.T)[:, :3]
             depths = voxels[:, 2]
             if np.ptp(depths) > _FLAT or not -_FLAT <= depths.mean() <= grid.shape[0] - 1 + _FLAT:
                 raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {structure.name}",
                                 expected="contours in the slices of the CT",
                                 found=f"one at slice {depths.min():.1f} to {depths.max():.1f} of {grid.shape[0]}")
-            contours.append((float(depths.mean()), voxels[:, :2]))
-        planes: list[tuple[float, list[Coordinates]]] = []
+            # Of a contour beside the CT nothing would be left, and the organ would count as absent.
+            if (voxels[:, :2].max(axis=0) < -0.5).any() or (voxels[:, :2].min(axis=0) > np.array(grid.size[:2])).any():
+                raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {structure.name}",
+                                expected="contours on the CT", found=f"one beside it, at slice {depths.mean() + 1:.3g}")
+            contours.append((float(depths.mean()), _Contour(voxels[:, :2], contour.is_xor)))
+        planes: list[tuple[float, list[_Contour]]] = []
         for depth, polygon in sorted(contours, key=lambda contour: contour[0]):
             if not planes or depth - planes[-1][0] > _SAME_PLANE:
                 planes.append((depth, []))
             polygons = planes[-1][1]
-            if not any(np.array_equal(polygon, other) for other in polygons):
+            if not any(_is_same(polygon, other) for other in polygons):
                 polygons.append(polygon)
         return planes
 
@@ -132,16 +148,57 @@ class StructureSet:
 
 def _is_closed(contour: Dataset) -> bool:
     """Whether a contour encloses something. Raises ValueError for one of an unknown kind."""
-    kind = str(contour.get("ContourGeometricType", "")).upper()
+    kind = _kind(contour)
     if kind not in (*_CLOSED, *_ENCLOSE_NOTHING):
         raise ValueError(f"a contour of type '{kind:.20}'")
     return kind in _CLOSED
 
 
+def _kind(contour: Dataset) -> str:
+    return str(contour.get("ContourGeometricType", "")).upper()
+
+
+def _is_same(polygon: _Contour, other: _Contour) -> bool:
+    """Whether two contours run along the same line, wherever each begins, whichever way round and however rounded."""
+    for end in (np.min, np.max):
+        if np.abs(end(polygon.points, axis=0) - end(other.points, axis=0)).max() > _SAME_CONTOUR:
+            return False
+    areas = _area(polygon.points), _area(other.points)
+    return abs(areas[0] - areas[1]) <= _SAME_AREA * max(areas)
+
+
+def _area(polygon: Coordinates) -> float:
+    """Of a polygon (n, 2), by Gauss's formula."""
+    x, y = (polygon - polygon.mean(axis=0)).T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _enclosed(polygons: Sequence[_Contour], shape: Shape3) -> Mask:
+    """(y, x) bool: what the contours of a plane enclose together."""
+    drawn: Mask = np.zeros(shape[1:], np.bool_)
+    around = np.zeros(shape[1:], np.int32)  # how many contours go round a pixel
+    # From the largest, so that what a hole is in comes before it.
+    for polygon in sorted(polygons, key=lambda contour: -_area(contour.points)):
+        within = inside(polygon.points, shape)
+        if not within.any():
+            continue
+        # In how many others it lies: in one it is a hole, in two an island in a hole. An overlap is neither.
+        depth = np.quantile(around[within], 1 - _IN_ANOTHER, method="lower")
+        around += within
+        if polygon.is_xor:
+            drawn ^= within
+        else:
+            drawn[within] = depth % 2 == 0
+    return drawn
+
+
 def _points(path: Path, contour: Dataset) -> Coordinates:
-    """(n, 3) in LPS mm. Raises UserError for numbers that are no points, or fewer of them than the file says."""
-    points: Coordinates = np.asarray(contour.ContourData, float)
+    """(n, 3) in LPS mm, n = 0 for an empty one. Raises UserError for numbers that are no points, or fewer of them than
+    the file says."""
     count = contour.get("NumberOfContourPoints")
+    if not count and not contour.get("ContourData"):
+        return np.zeros((0, 3))
+    points: Coordinates = np.asarray(contour.ContourData, float)
     if not points.size or points.size % 3 or not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST_MM:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="x, y and z of each point as Contour Data "
                         "(3006,0050)", found=f"{points.size} numbers that are none")

@@ -159,6 +159,61 @@ def test_a_contour_that_is_there_twice_counts_once_and_a_hole_is_one_however_dep
         np.testing.assert_array_equal(mask, with_hole)
 
 
+def again(contour: Dataset, how: str) -> Dataset:
+    """The same contour as another program writes it."""
+    points = np.asarray(contour.ContourData, float).reshape(-1, 3)
+    points = {"turned": points[::-1], "from another point": np.roll(points, 1, axis=0),
+              "closed": np.r_[points, points[:1]], "rounded": points + 0.02}[how]
+    contour.ContourData, contour.NumberOfContourPoints = [f"{mm:.3f}" for mm in points.ravel()], len(points)
+    return contour
+
+
+@pytest.mark.parametrize("how", ["turned", "from another point", "closed", "rounded"])
+def test_a_contour_that_is_there_twice_in_another_way_counts_once(how, tmp_path):
+    path, grid = structure_set(tmp_path)
+    height = 40 + 3 * grid.spacing[2]
+    changed(path, only([box(height, 30, 90)]))
+    (_, once), = read_structures(path).masks(grid)
+    changed(path, only([box(height, 30, 90), again(box(height, 30, 90), how)]))
+    (_, twice), = read_structures(path).masks(grid)
+    assert once.any()
+    np.testing.assert_array_equal(twice, once)
+
+
+def test_contours_that_overlap_add_up_and_holes_and_islands_in_them_stay(tmp_path):
+    path, grid = structure_set(tmp_path)
+    height = 40 + 3 * grid.spacing[2]
+
+    def drawn(*sides: tuple[float, float], kind: str = "CLOSED_PLANAR") -> np.ndarray:
+        contours = [box(height, low, high) for low, high in sides]
+        for contour in contours:
+            contour.ContourGeometricType = kind
+        (_, mask), = read_structures(changed(path, only(contours))).masks(grid)
+        return mask
+
+    first, second = (31, 71), (51, 91)
+    np.testing.assert_array_equal(drawn(first, second), drawn(first) | drawn(second))
+    np.testing.assert_array_equal(drawn(first, second, kind="CLOSEDPLANAR_XOR"), drawn(first) ^ drawn(second))
+    whole, hole, other_hole, island = (11, 141), (31, 101), (61, 121), (41, 56)
+    with_island = drawn(whole) & ~drawn(hole) | drawn(island)
+    np.testing.assert_array_equal(drawn(island, hole, whole), with_island)
+    np.testing.assert_array_equal(drawn(whole, hole, island, kind="CLOSEDPLANAR_XOR"), with_island)
+    np.testing.assert_array_equal(drawn(whole, hole, other_hole), drawn(whole) & ~drawn(hole) & ~drawn(other_hole))
+
+
+def test_a_contour_beside_the_ct_is_refused_and_an_empty_one_encloses_nothing(tmp_path):
+    path, grid = structure_set(tmp_path)
+    height = 40 + 3 * grid.spacing[2]
+    changed(path, only([box(height, 30, 90), box(height, 3000, 3090)]))
+    with pytest.raises(UserError, match="expected contours on the CT, found one beside it, at slice 4"):
+        list(read_structures(path).masks(grid))
+    empty = box(height, 30, 90)
+    empty.ContourData, empty.NumberOfContourPoints = [], 0
+    changed(path, only([empty, box(height, 30, 90)]))
+    (_, mask), = read_structures(path).masks(grid)
+    assert mask.any()
+
+
 @pytest.mark.parametrize(("change", "line"), [
     (lambda contour: setattr(contour, "NumberOfContourPoints", 40), "40 points in a contour"),
     (lambda contour: setattr(contour, "ContourData", contour.ContourData[:-1]), "x, y and z of each"),
