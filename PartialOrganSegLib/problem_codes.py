@@ -74,7 +74,7 @@ class Code(TextEnum):
     SLICES_LEFT_OUT = ("slices-left-out", "Several slices lie at one position; one of them is used.",
                        "Look whether the series holds two scans.")
     SERIES_UNCLEAR = ("series-unclear", "There are several DICOM series, or none of the name asked for.",
-                      "Choose one with `--series`.")
+                      "Choose one with `--series`; for `learn` and manifests put each into a folder of its own.")
     DICOM_TAG_MISSING = ("dicom-tag-missing", "A DICOM file lacks something that DICOM asks for.",
                          "Export the series again, or give one that has it.")
     UNKNOWN_LABEL = ("unknown-label", "A label map holds a value that has no meaning.",

@@ -14,6 +14,8 @@ from .dicom_slices import FRAME_OF_REFERENCE_UID, STUDY_UID, Slice
 _IDENTITY: dict[str, Callable[[Slice], Hashable]] = {
     "patient": lambda ct_slice: ct_slice.patient, "study": lambda ct_slice: ct_slice.tag(STUDY_UID),
     "frame of reference": lambda ct_slice: ct_slice.tag(FRAME_OF_REFERENCE_UID)}
+# Manifests name a folder alone, as `learn` writes them.
+_HOW = "choose with --series, or for learn and manifests put each series into a folder of its own"
 
 
 def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
@@ -81,7 +83,7 @@ def _only_volume(path: Path, listed: list[Series]) -> Series:
     elif len({series.uid for series in volumes}) == 1 and not any(series.part for series in volumes):
         candidates += " under one UID, of different study, size, spacing or orientation"
     raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=candidates,
-                    hint=f"choose with --series: {_table(path, listed)}")
+                    hint=f"{_HOW}: {_table(path, listed)}")
 
 
 def _refuse_strangers(path: Path, series: Series, listed: list[Series]) -> None:
@@ -96,7 +98,7 @@ def _refuse_strangers(path: Path, series: Series, listed: list[Series]) -> None:
             raise UserError(code=Code.SERIES_UNCLEAR, subject=path,
                             expected=f"slices of one {differing[0]} under one Series Instance UID",
                             found=f"another one in {first.file.name}",
-                            hint=f"choose with --series: {_table(path, listed)}")
+                            hint=f"{_HOW}: {_table(path, listed)}")
 
 
 def _patients(listed: list[Series]) -> int:

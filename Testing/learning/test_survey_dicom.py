@@ -66,3 +66,15 @@ def test_a_ct_is_one_where_something_lies_beside_its_folder(tmp_path: Path, besi
     cases, problems = pair(result)
     assert len(cases[0].drawings) == 2
     assert not problems
+
+
+def test_two_series_in_one_folder_are_told_what_helps_here(tmp_path: Path) -> None:
+    # An archive may export all series of a patient into one folder; `learn` and manifests know of no --series.
+    for name in ("arterial", "venous"):
+        make_case(tmp_path / name, SeriesDescription=name)
+        for file in (tmp_path / name).iterdir():
+            file.rename(tmp_path / f"{name} {file.name}")
+        (tmp_path / name).rmdir()
+    problem, = survey(tmp_path).left_out
+    assert "found 2" in problem.text()
+    assert "for learn and manifests put each series into a folder of its own: 1: 'arterial'" in problem.text()
