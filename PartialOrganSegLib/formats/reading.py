@@ -89,7 +89,10 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations:
         raise _no_labelmap(path)
     volume = _read_file(path, image_kind, reporter)
     array = volume.array
-    if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.array_equal(array, np.rint(array))):
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected="whole numbers as labels",
+                        found=f"{np.count_nonzero(~np.isfinite(array))} voxels NaN or infinite")
+    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected="whole numbers as labels", found="fractions")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > np.iinfo(np.uint32).max:

@@ -143,6 +143,13 @@ def test_few_nan_become_air_and_many_are_refused(tmp_path: Path) -> None:
     refused(save(tmp_path / "b.nii.gz", array), "NaN")
 
 
+@pytest.mark.parametrize(("value", "found"), [(0.5, "fractions"), (np.nan, "2 voxels NaN or infinite")])
+def test_labels_that_are_no_whole_numbers_are_called_by_what_they_are(tmp_path: Path, value: float, found: str) -> None:
+    labels = np.zeros((4, 5, 6), np.float32)
+    labels[1, 2, 3:5] = value
+    refused(save(tmp_path / "é.nii.gz", labels), "whole numbers as labels", found, call=read_labelmap)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.5, float("nan"), float("inf")])
 def test_impossible_spacing(tmp_path: Path, value: float) -> None:
     refused(patched(save(tmp_path / "a.nii", body()), 88, "f", value), "spacing")
