@@ -201,6 +201,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest.py
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
+  PartialOrganSegLib/datasets/own_names.py
   PartialOrganSegLib/datasets/patients.py
   PartialOrganSegLib/datasets/segment_labels.py
   PartialOrganSegLib/datasets/soft_targets.py
@@ -294,6 +295,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/nifti_format.py
   PartialOrganSegLib/formats/nrrd.py
   PartialOrganSegLib/formats/nrrd_header.py
+  PartialOrganSegLib/formats/own_slices.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
   PartialOrganSegLib/formats/registry.py

@@ -17,6 +17,8 @@ EXAMPLE = """partialorganseg evaluate results/ references/ -o evaluation
   partialorganseg evaluate scan.labels.nii.gz scan_label.nii.gz --images scan.nii.gz -o evaluation
   partialorganseg evaluate results/ manifest.yaml --against other-results/ -o evaluation"""
 
+_DEFAULT_SPACE = "word16"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, metavar="PRED", help="a label map, or a folder of them")
@@ -27,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="another model's predictions of the same cases, to compare with")
     parser.add_argument("--names", metavar="A,B",
                         help="the models' names in the report (default: their folders' names)")
-    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE",
-                        help="the organs that the label values mean, unless a manifest says it (default: word16)")
+    parser.add_argument("--label-space", metavar="NAME|FILE",
+                        help="the organs that the label values mean, unless a manifest or a table beside them says it "
+                             "(default: word16)")
     parser.add_argument("--organs", metavar="A,B",
                         help="score only these organs (default: all that the references annotate)")
     partial = parser.add_mutually_exclusive_group()
@@ -53,7 +56,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Scores every case, writes the tables and the report, and prints the summary. 1 if a case could not be scored."""
     from ..datasets.manifest import load_label_space
     from ..evaluation.evaluation import Options, evaluate
-    from ..evaluation.pairing import predictions, references
+    from ..evaluation.pairing import predictions, references, report_numbers
     from ..evaluation.report import FILES, Report
     from ..evaluation.tables import figure_table
     from ..formats.writing import format_table
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="--worst", expected="a number from 0 on",
                          found=arguments.worst)
     try:
-        space = load_label_space(arguments.label_space, Path())
+        space = load_label_space(arguments.label_space or _DEFAULT_SPACE, Path())
     except UserError as error:
         raise error.within("--label-space") from None
     # A manifest states its own label space, which then counts in place of --label-space.
@@ -71,6 +74,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     names = _names(arguments)
     folders = [path for path in (arguments.predictions, arguments.against) if path is not None]
     predicted = [predictions(path, cases, reporter) for path in folders]
+    if arguments.label_space is None:
+        # What a manifest lists it explains.
+        listed = [case.label for case in cases if case.own_names and case.label is not None]
+        report_numbers([*listed, *(file for files in predicted for file in files.values())], space, reporter)
     output = writable_folder(arguments.output)
     refuse_existing([output / name for name in FILES.values()], arguments.overwrite)
     organs = chosen_organs(arguments.organs, space)

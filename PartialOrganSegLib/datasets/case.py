@@ -21,6 +21,7 @@ from ..imaging.volume import Volume
 from ..organs import BACKGROUND, LabelSpace
 from ..yaml_file import BACKSLASH
 from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
+from .own_names import read_named_labels
 from .segment_labels import read_organ_labels
 
 _SILENT = Reporter()
@@ -38,7 +39,8 @@ class Case:
     "unknown" or "background"; empty where it is an error. `split_left_right`: label value of an organ without a side
     -> (left, right). `only_mapped`: a value that neither of the two names is an error, not the organ of that number.
     `soft_targets`: a teacher network's class probabilities of the image, see `datasets.soft_targets`. `weight`: of the
-    case's data set, relative to 1, when cases are drawn.
+    case's data set, relative to 1, when cases are drawn. `own_names`: no manifest says what the values
+    mean, so a table beside the label counts, see `datasets.own_names`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Case:
     soft_targets: Path | None = None
     ignored: tuple[str, ...] = ()
     other_values: str = ""
+    own_names: bool = False
 
     def files(self) -> list[Path]:
         """Every file (or DICOM folder) the case is read from."""
@@ -75,8 +78,11 @@ class Case:
         return read_ct(self.image, force=True)
 
     def read_label(self, label_space: LabelSpace, reporter: Reporter = _SILENT) -> Volume:
-        """The label as it is stored; the segments of a segmentation of 3D Slicer by their names. Raises UserError."""
+        """The label as it is stored; the segments of a segmentation of 3D Slicer, and with `own_names` other values, by
+        their names. Raises UserError."""
         assert self.label is not None
+        if self.own_names:
+            return read_named_labels(self.label, label_space, reporter, strokes=self.kind is Kind.SCRIBBLE)
         label_map: dict[int, Sequence[str]] = {**dict(self.label_map), **dict(self.split_left_right)}
         return read_organ_labels(self.label, label_space, reporter, label_map=label_map,
                                  strokes=self.kind is Kind.SCRIBBLE)

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from ..annotation import CandidateTable, Kind
 from ..datasets.case import Case
-from ..datasets.segment_labels import read_organ_labels
+from ..datasets.own_names import read_named_labels
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
@@ -130,7 +130,7 @@ class _PredictedCase:
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
         case.check_declared(space)
-        labels = read_organ_labels(file, space, reporter)
+        labels = read_named_labels(file, space, reporter)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=file,

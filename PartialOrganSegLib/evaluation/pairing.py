@@ -14,7 +14,7 @@ from ..datasets.case import Case
 from ..datasets.case_names import name_with_folder, without_channel
 from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
-from ..datasets.segment_labels import read_organ_labels
+from ..datasets.own_names import read_named_labels, says_its_organs
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.registry import is_volume_name, stem_of, volume_suffixes
@@ -75,7 +75,7 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     # Values of other organs in such a file are nothing that it vouches for.
     others = tuple(name for name in space.names if organs and name not in organs)
     return [Case(name=name, group=name, dataset=path.name, image=cts.get(name, file), kind=kind, label=file,
-                 annotated=organs, ignored=others) for name, file in labels.items()], space
+                 annotated=organs, ignored=others, own_names=True) for name, file in labels.items()], space
 
 
 def _cts_of(labels: Iterable[str], cts: Mapping[str, Path], images: Path, reporter: Reporter) -> dict[str, Path]:
@@ -94,7 +94,7 @@ def _few_organs(files: Iterable[Path], space: LabelSpace) -> tuple[str, ...]:
     values: set[int] = set()
     for file in files:
         try:
-            values.update(np.unique(read_organ_labels(file, space).array).tolist())
+            values.update(np.unique(read_named_labels(file, space).array).tolist())
         except UserError:  # it is reported when the case is scored
             continue
         shown = tuple(organ.name for organ in space.organs if organ.index in values)
@@ -172,6 +172,17 @@ def _unclear(path: Path, file: Path, called: Sequence[Case], cases_called: Mappi
         names.append(with_folder if len(cases_called[_composed(with_folder)]) == 1 else case.name)
     return Problem(Code.CASE_UNPAIRED, str(path), hint=f"call it {' or '.join(names[:5])}, whichever it is",
                    found=f"{file.name} may be of the cases {_some([case.name for case in called])}, so it is of none")
+
+
+def report_numbers(files: Iterable[Path], space: LabelSpace, reporter: Reporter) -> None:
+    """Warns of label maps of which nothing says what their numbers mean: another model's are scored as others."""
+    nameless = [file for file in files if not says_its_organs(file)]
+    if nameless:
+        numbered = ", ".join(f"{organ.index} {organ.name}" for organ in space.organs[:3])
+        further = f" and {len(nameless) - 1} more" if len(nameless) > 1 else ""
+        reporter.warning(Problem(Code.UNKNOWN_LABEL, f"{nameless[0]}{further}",
+                                 found=f"nothing says what the numbers mean: taken as those of {space.name} "
+                                       f"({numbered}, ...)", hint="--label-space NAME|FILE says it"))
 
 
 def label_files(path: Path, scribble: bool = False) -> dict[str, Path]:

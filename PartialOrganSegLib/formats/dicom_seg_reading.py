@@ -15,6 +15,7 @@ from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid
 from ..memory_claims import check_claim
 from .dicom_references import first_series, refuse_too_many
+from .own_slices import ROUNDED, OwnSlices
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -89,27 +90,40 @@ class DicomSegmentation:
     def _drawn(self) -> list[int]:
         return sorted(set().union(*(frame.drawn() for frame in self.frames)))
 
-    def masks(self, grid: Grid) -> Iterator[tuple[str, Mask]]:
-        """See `DrawnStructures.masks`."""
+    def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
+        """See `DrawnStructures.masks`. A frame on one of the series' own slices that reading moved onto the grid moves
+        with it, by half a voxel at most."""
+        own_slices = OwnSlices(grid, positions)
         for number in self._drawn():
             mask: Mask = np.zeros(grid.shape, np.bool_)
             for frame in self.frames:
                 if frame.number in (0, number):
-                    self._place(frame, frame.pixels == (1 if frame.number else number), grid, mask)
+                    self._place(frame, frame.pixels == (1 if frame.number else number), own_slices, mask)
             yield self.segments[number], mask
 
-    def _place(self, frame: _Frame, drawn: npt.NDArray[np.bool_], grid: Grid, mask: Mask) -> None:
+    def _place(self, frame: _Frame, drawn: npt.NDArray[np.bool_], own_slices: OwnSlices, mask: Mask) -> None:
         """Sets the voxels of `mask` on which the `drawn` pixels of a frame lie."""
+        grid = own_slices.grid
         rows, columns = drawn.nonzero()
         if not len(rows):
             return
+        to_voxel = np.linalg.inv(grid.matrix)
         points = np.stack([columns, rows, np.ones(len(rows))], axis=1) @ frame.matrix.T
-        voxels = (points @ np.linalg.inv(grid.matrix).T)[:, :3]
-        nearest = np.rint(voxels).astype(int)
+        voxels = (points @ to_voxel.T)[:, :3]
+        # Halfway between two voxels is the upper one throughout: rounding to even numbers would leave some out.
+        nearest = np.floor(voxels + 0.5 + ROUNDED).astype(int)
         outside = (nearest < 0).any() or (nearest >= np.asarray(grid.size)).any()
-        if outside or np.abs(voxels - nearest).max() > _OFF_GRID:
-            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.path, expected="segments on the voxels of the CT",
-                            found="some beside them", hint="export it on the CT's own grid")
+        off_grid = np.abs(voxels - nearest).max() > _OFF_GRID
+        first = (to_voxel @ frame.matrix[:, 2])[:3]
+        # Pixels of another size or direction drift off in the course of a plane.
+        drift = voxels - first - np.stack([columns, rows, np.zeros(len(rows))], axis=1)
+        if own_slices.holds(first) and np.abs(drift).max() <= _OFF_GRID:
+            nearest[:, 2], off_grid = own_slices.nearest(float(first[2])), False
+            outside = (nearest < 0).any() or (nearest >= np.asarray(grid.size)).any()
+        if outside or off_grid:
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.path,
+                            expected="segments on the voxels of the CT or of its series' images",
+                            found="some beside them", hint="export it on the grid of the images themselves")
         x, y, z = nearest.T
         mask[z, y, x] = True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import Code, UserError
-from ..imaging.shapes import Mask
+from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid
 from .dicom_lengths import claims_too_much
 from .dicom_slices import looks_like_dicom
@@ -27,8 +27,9 @@ class DrawnStructures(Protocol):
     def names(self) -> list[str]:
         """Of all structures that have something drawn, in the file's order."""
 
-    def masks(self, grid: Grid) -> Iterator[tuple[str, Mask]]:
-        """Name and mask (z, y, x) of each, on the CT's grid. Raises UserError for what does not lie on it."""
+    def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
+        """Name and mask (z, y, x) of each, on the CT's grid. `positions` as `OwnSlices` has them. Raises UserError for
+        what lies neither on the grid nor on the series' own slices."""
 
 
 def read_structures(path: Path) -> DrawnStructures | None:

@@ -6,13 +6,17 @@ ITK's reader allocates what a header claims, faults on some headers, and takes i
 
 from __future__ import annotations
 
+import gzip
 import math
+import os
 import re
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Code, UserError
 from ..events import Reporter
-from ..memory_claims import check_claim
+from ..memory_claims import MIB, check_claim
 from .checks import no_orientation, surplus_bytes
 from .detached_files import detached_file, numbered_files
 from .header_lines import check_words, shown, whole_numbers
@@ -25,7 +29,8 @@ _BYTES = {
     4: "int|signed int|int32|int32_t|uint|unsigned int|uint32|uint32_t|float",
     8: "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t|ulonglong|"
        "unsigned long long|unsigned long long int|uint64|uint64_t|double"}
-_PACKED = ("gzip", "gz", "bzip2", "bz2")
+_GZIP = ("gzip", "gz")
+_PACKED = (*_GZIP, "bzip2", "bz2")
 _FREE_TEXT = ("content", "data file")
 _LONGEST_FIELD = 800  # of a field; teem's reader writes what it cannot parse into a buffer of 1024
 _PLAIN = ("raw",)
@@ -113,6 +118,7 @@ def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: encoding", expected="raw or gzip",
                         found=shown(fields["encoding"]))
     data = fields.get("data file")
+    files: list[Path] = []
     if data is None:
         stored = path.stat().st_size - header.data_offset
     else:
@@ -135,3 +141,29 @@ def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter
     skips = any(name in fields for name in ("byte skip", "line skip", "byteskip", "lineskip"))
     if encoding in _PLAIN and not skips:
         surplus_bytes(path, stored - claimed, reporter)
+    if encoding in _GZIP and not skips:
+        starts = [(path, header.data_offset)] if data is None else [(file, 0) for file in files]
+        surplus_bytes(path, _unpacked_bytes(starts, claimed) - claimed, reporter)
+
+
+def _unpacked_bytes(starts: Sequence[tuple[Path, int]], claimed: int) -> int:
+    """How many bytes gzip's data unpack to that begin in files at these places; a mebibyte more than `claimed` at most,
+    and `claimed` where they are damaged: ITK says how."""
+    if len(starts) == 1 and starts[0][0].stat().st_size > 4:
+        # The last four bytes say it (RFC 1952), where nothing follows, and spare a second unpacking.
+        with open(starts[0][0], "rb") as stream:
+            stream.seek(-4, os.SEEK_END)
+            if int.from_bytes(stream.read(4), "little") == claimed % 2 ** 32:
+                return claimed
+    total = 0
+    try:
+        for file, offset in starts:
+            with open(file, "rb") as packed:
+                packed.seek(offset)
+                with gzip.GzipFile(fileobj=packed) as stream:
+                    while total <= claimed + MIB and (piece := stream.read(MIB)):
+                        total += len(piece)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        # Zeros or other bytes may follow the last of the data.
+        return max(total, claimed)
+    return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..errors import Code, UserError
 from ..imaging.shapes import Affine, Coordinates, Mask, Shape3
 from ..imaging.volume import Grid
 from .dicom_references import first_series, refuse_too_many
+from .own_slices import OwnSlices
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _FLAT = 0.5  # slices that a contour's points may differ in; more, and it lies in another plane than the slices
 _SAME_PLANE = 0.05  # slices: contours nearer to each other lie in one plane, where one may be a hole in another
 _OF_GAPS = 3  # of a structure's planes: fewer may be where it is in several parts
-_ROUNDED = 0.01  # slices: files have rounded coordinates
 _NEXT_SLICE = 1.1  # slices from a plane to the next one; more leaves a slice out, here or further on
 _FARTHEST_MM = 100_000.0
 _EDGES_AT_ONCE = 4096  # of a polygon, so that memory stays bounded whatever their number
@@ -76,10 +76,11 @@ class StructureSet:
         """Of the structures with a closed contour."""
         return [structure.name for structure in self.structures]
 
-    def masks(self, grid: Grid) -> Iterator[tuple[str, Mask]]:
+    def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`: a voxel counts whose centre is inside. Contours of one plane that lie in one
         another are holes (even-odd rule)."""
         to_voxel = np.linalg.inv(grid.matrix)
+        own_slices = OwnSlices(grid, positions)
         for structure in self.structures:
             mask: Mask = np.zeros(grid.shape, np.bool_)
             planes = self._planes(structure, to_voxel, grid)
@@ -87,10 +88,9 @@ class StructureSet:
                 drawn = np.zeros(grid.shape[1:], np.bool_)
                 for polygon in polygons:
                     drawn ^= inside(polygon, grid.shape)
-                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other. What
-                # lies halfway between slices goes to the upper one throughout, so that it leaves none out.
-                mask[min(max(math.floor(depth + 0.5 + _ROUNDED), 0), grid.shape[0] - 1)] |= drawn
-            self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes])
+                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
+                mask[own_slices.nearest(depth)] |= drawn
+            self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes], own_slices)
             yield structure.name, mask
 
     def _planes(self, structure: _Structure, to_voxel: Affine, grid: Grid) -> list[tuple[float, list[Coordinates]]]:
@@ -114,11 +114,13 @@ class StructureSet:
                 polygons.append(polygon)
         return planes
 
-    def _refuse_skipped_slices(self, name: str, depths: Sequence[float]) -> None:
+    def _refuse_skipped_slices(self, name: str, depths: Sequence[float], own_slices: OwnSlices) -> None:
         """Raises UserError for a structure that was drawn in planes further apart than the slices, as in every second
         one: between them it is there as well."""
         distances = np.diff(depths)
-        gaps = int(np.count_nonzero(distances > _NEXT_SLICE))
+        # Where the series lacks a slice, nobody could draw one.
+        gaps = sum(high - low > _NEXT_SLICE and own_slices.are_between(low, high)
+                   for low, high in itertools.pairwise(depths))
         # A structure in several parts has a gap between them, and its other planes follow each other.
         if gaps >= _OF_GAPS and 2 * gaps >= len(distances):
             listed = ", ".join(f"{depth + 1:.3g}" for depth in depths[:4])

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Code, UserError
+from ..formats.own_slices import OwnSlices
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
 from ..imaging.shapes import Mask
-from ..imaging.volume import Grid, Volume
+from ..imaging.volume import Volume
 from .survey import Drawing
 
 MOST_VALUES = 254  # of a byte, 0 is the background and 255 "not drawn"
@@ -31,10 +32,11 @@ class MaskSource:
         """The drawing's file."""
         return self.drawing.path
 
-    def masks(self, grid: Grid) -> Iterator[tuple[int, Mask]]:
+    def masks(self, own_slices: OwnSlices) -> Iterator[tuple[int, Mask]]:
         """Joint value and mask (z, y, x) of each structure, on the CT's grid. Raises UserError."""
         if self.drawing.structures is not None:
-            for number, (_, mask) in enumerate(self.drawing.structures.masks(grid), 1):
+            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions)
+            for number, (_, mask) in enumerate(masks, 1):
                 if number in self.values:
                     yield self.values[number], mask
             return
@@ -51,17 +53,26 @@ class Overlap:
     of: tuple[int, ...]
 
 
-def join_masks(sources: list[MaskSource], grid: Grid, target: Path,
-               undecided: Collection[int] = ()) -> list[Overlap]:
-    """Writes the joint label map on `grid`. A voxel that two structures claim gets a value of its own: it is one of
-    both. A structure whose value is `undecided` claims nothing that another one does: a body's outline goes round all
-    organs. Raises UserError for what does not lie on the grid and for more values than a byte has."""
-    labels: npt.NDArray[np.uint8] = np.zeros(grid.shape, np.uint8)
+@dataclass(frozen=True)
+class JointLabels:
+    """What values beyond the structures' own mean. `unseen`: the value of voxels in which nobody could draw, so that
+    they may be anything; None where there are none."""
+
+    overlaps: list[Overlap]
+    unseen: int | None = None
+
+
+def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
+               undecided: Collection[int] = ()) -> JointLabels:
+    """Writes the joint label map on the CT's grid. A voxel that two structures claim gets a value of its own: it is one
+    of both. A structure whose value is `undecided` claims nothing that another one does: a body's outline goes round
+    all organs. Raises UserError for what does not lie on the grid and for more values than a byte has."""
+    labels: npt.NDArray[np.uint8] = np.zeros(own_slices.grid.shape, np.uint8)
     highest = max(value for source in sources for value in source.values.values())
     _check_count(highest, target)
     overlaps: dict[tuple[int, ...], int] = {}
     for source in sources:
-        for value, mask in source.masks(grid):
+        for value, mask in source.masks(own_slices):
             claimed, free = mask & (labels > 0), mask & (labels == 0)
             for earlier in np.unique(labels[claimed]).tolist():
                 members = next((of for of, joint in overlaps.items() if joint == earlier), (earlier,))
@@ -75,9 +86,17 @@ def join_masks(sources: list[MaskSource], grid: Grid, target: Path,
                 claimed &= ~replaced  # what was given a value is not to be given another one
                 labels[replaced] = joint
             labels[free] = value
+    unseen = None
+    filled_in = own_slices.filled_in()
+    # Structures in DICOM lie on the series' images. In a slice that reading made up between two of them an organ would
+    # count as absent, though no one could draw it there. What the neighbours show is a guess, and none is made.
+    if filled_in and any(source.drawing.structures is not None for source in sources):
+        unseen = highest + len(overlaps) + 1
+        _check_count(unseen, target)
+        labels[filled_in] = np.where(labels[filled_in] == 0, unseen, labels[filled_in])
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_labelmap(target, Volume(labels, grid))
-    return [Overlap(value, of) for of, value in overlaps.items()]
+    write_labelmap(target, Volume(labels, own_slices.grid))
+    return JointLabels([Overlap(value, of) for of, value in overlaps.items()], unseen)
 
 
 def _check_count(highest: int, target: Path) -> None:

@@ -15,7 +15,8 @@ from ..datasets.case import Case
 from ..datasets.manifest import Manifest, load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from ..organs import LabelSpace
+from ..formats.own_slices import OwnSlices
+from ..organs import BACKGROUND, LabelSpace
 from ..real_paths import real_path
 from .drawn_names import NamedDrawing, Wishes, name_drawing
 from .label_maps import join_masks
@@ -147,7 +148,7 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
     try:
         labelling = label_case(drawings, organs)
         if labelling.sources:
-            _join(case, labelling, plan)
+            _join(case, labelling, organs.space.names, plan)
     except UserError as error:
         plan.left_out.append(error.problem)
         labelling = Labelling()
@@ -158,14 +159,22 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
     return PlannedCase(case.name, case.ct.path, labelling, how)
 
 
-def _join(case: PairedCase, labelling: Labelling, plan: Plan) -> None:
+def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Plan) -> None:
+    """Writes the joint label map. `names`: all organs, any of which may be where nobody could draw."""
     target = plan.output / LABELS / f"{case.name}.nii.gz"
-    for overlap in join_masks(labelling.sources, case.ct.grid, target, labelling.undecided):
+    own_slices = OwnSlices(case.ct.grid, case.ct.positions)
+    joint = join_masks(labelling.sources, own_slices, target, labelling.undecided)
+    for overlap in joint.overlaps:
         candidates: dict[str, None] = {}
         for value in overlap.of:
             pair_of_value = labelling.split_left_right.get(value, ())
             candidates |= dict.fromkeys([*labelling.label_map.get(value, []), *pair_of_value])
         labelling.label_map[overlap.value] = list(candidates)
+    if joint.unseen is not None:
+        labelling.label_map[joint.unseen] = [BACKGROUND, *names]
+        plan.left_out.append(Problem(Code.SLICES_MISSING, str(case.ct.path),
+                                     found=f"{len(own_slices.filled_in())} slices filled in between those of the "
+                                           "series", hint="nothing is learnt from the structures there"))
     labelling.label = target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.dataset_folder import DESCRIPTION
+from ..datasets.own_names import ROUNDED, volumes_in, volumes_of
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.checks import doubtful_ct
+from ..formats.dicom import distinct_slices
 from ..formats.dicom_choice import choose_series
 from ..formats.dicom_slices import looks_like_dicom, read_slices
 from ..formats.drawn_structures import DrawnStructures, read_structures
 from ..formats.reading import read_ct, read_labelmap
-from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
+from ..formats.registry import ImageFormat, format_of, is_volume_name
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
+from ..imaging.shapes import Coordinates
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..real_paths import real_path
@@ -32,7 +34,6 @@ STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, no
 _OF_PROGRAMS = ("plan.json", os.path.join("configs", "metadata.json"), STATE_FILE)
 _MANIFESTS = ("manifest.yaml", "manifest.yml")
 _ONE_RUN_S = 60.0  # seconds between the files of one result of `segment`
-_ROUNDED = 6e-4  # as the table of a result has volumes
 _SILENT = Reporter()
 
 
@@ -48,11 +49,13 @@ class Form(str, Enum):
 
 @dataclass(frozen=True)
 class CtImage:
-    """A CT: a file or a DICOM folder, and where its voxels lie. `series_uid` of DICOM, else empty."""
+    """A CT: a file or a DICOM folder, and where its voxels lie. `series_uid` of DICOM, else empty; `positions` (n, 3)
+    of the series' own slices, see `OwnSlices`."""
 
     path: Path
     grid: Grid
     series_uid: str = ""
+    positions: Coordinates | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,23 +235,12 @@ def _is_untouched_result(file: Path, labels: Volume) -> bool:
     # What a person accepted in the panel is a label, whoever wrote the file first.
     if any(segment.state for segment in segments_of(file)):
         return False
-    name = stem_of(file)
-    table = file.with_name(name.removesuffix(".labels").removesuffix(".seg") + ".volumes.csv")
+    table = volumes_of(file)
     if not table.is_file() or file.stat().st_mtime > table.stat().st_mtime + _ONE_RUN_S:
         return False
     counts = np.unique(labels.array[labels.array > 0], return_counts=True)[1]
-    volumes, written = sorted(counts * labels.grid.voxel_ml), sorted(_volumes_in(table))
-    return len(volumes) == len(written) and np.allclose(volumes, written, rtol=_ROUNDED, atol=0)
-
-
-def _volumes_in(table: Path) -> list[float]:
-    """ml of the organs that a result's table has any of; empty for another table."""
-    try:
-        with open(table, encoding="utf-8", newline="") as stream:
-            volumes = [float(row["volume_ml"]) for row in csv.DictReader(stream)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        return []
-    return [volume for volume in volumes if volume > 0]
+    volumes, written = sorted(counts * labels.grid.voxel_ml), sorted(ml for _, ml in volumes_in(table))
+    return len(volumes) == len(written) and np.allclose(volumes, written, rtol=ROUNDED, atol=0)
 
 
 def _look_at_json(file: Path, result: Survey) -> None:
@@ -275,8 +267,12 @@ def _look_at_series(place: Path, result: Survey) -> None:
         if all(ct_slice.file.parent != place for ct_slice in series.slices):
             return
         ct = read_ct(place)
+        positions = None
+        if len(series.slices) > 1:  # else one file holds all of them, evenly
+            slices = distinct_slices(place, series, _SILENT)
+            positions = np.array([ct_slice.position for ct_slice in slices])
     except UserError as error:
         result.left_out.append(error.problem)
         return
     # Its own: a scout beside it has another one, and structures name the series that they were drawn on.
-    result.cts.append(CtImage(place, ct.grid, series.uid))
+    result.cts.append(CtImage(place, ct.grid, series.uid, positions))

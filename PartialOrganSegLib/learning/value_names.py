@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ..datasets.own_names import names_in_table
 from ..errors import Code, UserError, did_you_mean
 from ..formats.registry import stem_of
 from ..json_file import read_json
@@ -95,6 +96,9 @@ def read_table(path: Path) -> ValueNames:
         if isinstance(content, dict) and isinstance(content.get("labels"), dict):
             content = content["labels"]
         return _of_mapping(content)
+    names = names_in_table(path)
+    if names:
+        return _without_background(names)
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     return _of_lines(text.splitlines(), str(path), strict=False)
 

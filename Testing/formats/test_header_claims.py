@@ -90,6 +90,23 @@ def test_nrrd_is_refused(tmp_path: Path, name: str) -> None:
     assert len(refused(path, reason, force=True)) < 400
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_packed_nrrd_holds_as_many_voxels_as_its_header_says(tmp_path: Path, beside: bool) -> None:
+    folder = tmp_path / "Müller J"
+    folder.mkdir()
+    half = len(VOXELS) // 2
+    for packed in (gzip.compress(VOXELS), gzip.compress(VOXELS[:half]) + gzip.compress(VOXELS[half:])):
+        data = "a.raw.gz" if beside else None
+        if beside:
+            (folder / data).write_bytes(packed)
+            packed = b""
+        more = nrrd(folder / "more.nhdr", packed, encoding="gzip", sizes="24 20 9", data_file=data)
+        refused(more, "2880 bytes more than its header says", force=True)
+        whole = nrrd(folder / "whole.nhdr", packed, encoding="gzip", data_file=data)
+        np.testing.assert_array_equal(read_ct(whole, force=True).array, body())
+    refused(nrrd(folder / "cut.nrrd", gzip.compress(VOXELS)[:-30], encoding="gzip"), "damage")
+
+
 BAD_MHA = {
     "axes": ({"NDims": "-3"}, "NDims"), "a million axes": ({"NDims": "1000000"}, "3-D"),
     "claims": ({"DimSize": "2000 2000 2000"}, "header"), "format": ({"ElementDataFile": "%n%n%s 1 3 1"}, "FIRST LAST"),

@@ -13,6 +13,7 @@ import yaml
 
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.formats.own_slices import OwnSlices
 from PartialOrganSegLib.learning.label_maps import MOST_VALUES, MaskSource, join_masks
 from PartialOrganSegLib.learning.run import LearnOptions, prepare
 from PartialOrganSegLib.learning.state import read_state
@@ -41,7 +42,7 @@ def test_more_structures_than_a_byte_has_values_are_one_line(tmp_path):
     path = write_mask(tmp_path / "liver.nii.gz", labels, 1)
     drawing = Drawing(path, Form.LABELS, grid_of(labels), (1,))
     with pytest.raises(UserError, match=f"at most {MOST_VALUES} structures"):
-        join_masks([MaskSource(drawing, {1: MOST_VALUES + 1})], grid_of(labels), tmp_path / "joint.nii.gz")
+        join_masks([MaskSource(drawing, {1: MOST_VALUES + 1})], OwnSlices(grid_of(labels)), tmp_path / "joint.nii.gz")
 
 
 def test_a_mask_of_0_and_255_is_a_mask(tmp_path):

@@ -1,0 +1,104 @@
+"""`learn` from structures on a series whose slices are not those of the CT's grid: with a gap, uneven, or tilted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PartialOrganSegLib.annotation import UNKNOWN, CandidateTable
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.formats.dicom_seg import write_dicom_seg
+from PartialOrganSegLib.formats.dicom_source import Maker, read_source
+from PartialOrganSegLib.formats.drawn_structures import read_structures
+from PartialOrganSegLib.formats.own_slices import OwnSlices
+from PartialOrganSegLib.formats.reading import read_ct
+from PartialOrganSegLib.formats.rtstruct import write_rtstruct
+from PartialOrganSegLib.learning.plan import Plan
+from PartialOrganSegLib.organs import WORD16
+from Testing.helpers.dicom_cases import SPACING, phantom
+from Testing.helpers.dicom_files import positions_of, write_slices
+from Testing.helpers.learn_folder import known_voxels, plan_of, problems_of
+
+WRITERS = {"rtstruct": write_rtstruct, "seg": write_dicom_seg}
+STEP = SPACING[0]
+MISSING = 16  # within the liver of the phantom
+
+
+def patient(folder: Path, kind: str, kept: np.ndarray, heights: np.ndarray, tilt: float = 0.0) -> None:
+    """A series of the phantom's `kept` slices at `heights` in mm, each shifted by `tilt` mm backwards for each mm
+    upwards, with its labels drawn on these slices."""
+    hu, labels = phantom()
+    positions = positions_of(1) + np.outer(heights, (0.0, tilt, 1.0))
+    write_slices(folder / "ct", hu[kept], positions=positions, pixel_mm=SPACING[1:])
+    source = read_source(folder / "ct", None, Reporter())
+    WRITERS[kind](folder / "struct.dcm", labels[kept], source, WORD16.organs, Maker("a test", "1"))
+
+
+def codes_of(plan: Plan) -> np.ndarray:
+    manifest = load_manifest(plan.manifest)
+    assert not check_manifest(manifest)
+    case = manifest.cases[0]
+    return case.read_codes(case.read_image(), manifest.label_space, CandidateTable(WORD16.class_count))
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_in_a_slice_that_the_series_lacks_nothing_is_known(kind, tmp_path):
+    folder = tmp_path / "Müller J"
+    kept = np.delete(np.arange(len(phantom()[0])), MISSING)
+    patient(folder, kind, kept, kept * STEP)
+    plan = plan_of(folder, space=WORD16)
+    liver = known_voxels(plan, plan.cases[0].name)["liver"]
+    np.testing.assert_array_equal(liver[kept], phantom()[1][kept] == 1)
+    codes = codes_of(plan)
+    assert (codes[MISSING] == UNKNOWN).all()
+    assert (codes[kept] != UNKNOWN).all()
+    assert any("1 slices filled in" in line for line in problems_of(plan))
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_structures_on_uneven_slices_are_read(kind, tmp_path):
+    count = len(phantom()[0])
+    # Every second distance is one and a half of the others: two slices of the series lie on three of the grid.
+    heights = np.cumsum([0.0, *np.tile([STEP, 1.5 * STEP], count // 2)])[:count]
+    patient(tmp_path, kind, np.arange(count), heights)
+    plan = plan_of(tmp_path, space=WORD16)
+    liver = known_voxels(plan, plan.cases[0].name)["liver"]
+    codes = codes_of(plan)
+    depths = np.floor(heights / STEP + 0.51).astype(int).clip(0, len(codes) - 1)
+    for depth, drawn in zip(depths, phantom()[1] == 1, strict=True):
+        np.testing.assert_array_equal(liver[depth], drawn)
+    unseen = sorted(set(range(len(codes))) - set(depths.tolist()))
+    assert unseen
+    assert (codes[unseen] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_structures_on_tilted_slices_are_read(kind, tmp_path):
+    count = len(phantom()[0])
+    patient(tmp_path, kind, np.arange(count), STEP * np.arange(count), tilt=0.27)
+    plan = plan_of(tmp_path, space=WORD16)
+    liver = known_voxels(plan, plan.cases[0].name)["liver"]
+    drawn = phantom()[1] == 1
+    # The CT's slices are shifted within their planes, by parts of a voxel too.
+    shift = 0.27 * STEP / SPACING[1]
+    for depth in range(count):
+        rows = np.flatnonzero(drawn[depth].any(axis=1))
+        if len(rows):
+            moved = np.flatnonzero(liver[depth].any(axis=1))
+            assert moved[0] == pytest.approx(rows[0] + shift * depth, abs=0.52)
+            if kind != "rtstruct":  # whose polygons are narrower than their pixels
+                assert liver[depth].sum() == drawn[depth].sum()
+
+
+def test_a_segmentation_beside_the_images_is_told_which_grid_is_meant(tmp_path):
+    count = len(phantom()[0])
+    patient(tmp_path, "seg", np.arange(count), STEP * np.arange(count), tilt=0.27)
+    grid = read_ct(tmp_path / "ct").grid
+    shifted = positions_of(1) + np.outer(STEP * np.arange(count), (0.0, 0.27, 1.0)) + (1.0, 0.0, 0.0)
+    with pytest.raises(UserError, match=r"on the voxels of the CT or of its series' images.*of the images themselves"):
+        list(read_structures(tmp_path / "struct.dcm").masks(grid, shifted))
+    assert not OwnSlices(grid).filled_in()
