@@ -23,6 +23,7 @@ from .labelling import Labelling, label_case
 from .organ_list import Ask, OrganList
 from .pairing import PairedCase, pair
 from .survey import Survey, survey
+from .value_names import value_names
 
 MANIFEST, LABELS = "manifest.yaml", "labels"
 # How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
@@ -101,6 +102,9 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
     from, and for names that nobody knows.
     """
     reporter = reporter or Reporter()
+    # Once and before all: a slip in it would leave out one file after the other.
+    if options.label_map is not None:
+        value_names(options.label_map)
     content = survey(folder, options.leave_out, output, reporter)
     cases, problems = pair(content)
     organs = OrganList(start.names, options.new_organs, options.annotated, ask)

@@ -12,6 +12,8 @@ import pytest
 
 from PartialOrganSegLib import logfile
 from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.serving.token import default_token_file
 from Testing.helpers.training_data import write_case, write_manifest, write_yaml
 
 LONG = "x" * 5000
@@ -87,6 +89,6 @@ def test_a_user_without_a_home_folder_has_the_shipped_models(tmp_path: Path, mon
     assert "embedded" in capsys.readouterr().out
     assert main(["models", "install", str(tmp_path / "model.zip")]) == 1
     assert "PARTIALORGANSEG_MODELS: expected a folder for your models" in capsys.readouterr().err
-    assert main(["serve", "--port", "0"]) == 1
-    assert "--token-file names a file of its own" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--token-file names a file of its own"):
+        default_token_file()
     assert logfile.user_log().parent == Path(tempfile.gettempdir())
