@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     except UserError as error:
         raise error.within("--label-space") from None
     # A manifest states its own label space, which then counts in place of --label-space.
-    cases, space = references(arguments.references, space, arguments.annotated, arguments.scribble, arguments.images, reporter)
+    cases, space = references(arguments.references, space, arguments.annotated, arguments.scribble, arguments.images,
+                              reporter)
     names = _names(arguments)
     folders = [path for path in (arguments.predictions, arguments.against) if path is not None]
     predicted = [predictions(path, cases, reporter) for path in folders]
