@@ -26,3 +26,11 @@ def home_folder() -> Path | None:
 def below(folder: Path, path: Path) -> Path:
     """Where a path that a file in `folder` names leads to; `~` is the user's home."""
     return real_path(folder / os.path.expanduser(path))
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """A path relative to a folder, with slashes; the whole path where no relative one leads there (other disks)."""
+    try:
+        return Path(os.path.relpath(real_path(path), real_path(folder))).as_posix()
+    except ValueError:
+        return real_path(path).as_posix()
