@@ -331,6 +331,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/drawn_names.py
   PartialOrganSegLib/learning/label_maps.py
   PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/listed.py
   PartialOrganSegLib/learning/obeying.py
   PartialOrganSegLib/learning/organ_list.py
   PartialOrganSegLib/learning/page.py
