@@ -89,6 +89,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/computing.py
   PartialOrganSegPanel/segment/earlier.py
+  PartialOrganSegPanel/segment/elsewhere.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
   PartialOrganSegPanel/shell/check_text.py
