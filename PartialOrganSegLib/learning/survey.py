@@ -26,6 +26,7 @@ from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..real_paths import real_path
+from ..segmenting.result_files import ENDINGS, OF_CORRECTIONS
 
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
@@ -183,6 +184,9 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
 
 
 def _look_at_volume(file: Path, result: Survey) -> None:
+    if _is_of_before_a_correction(file):
+        result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="the labels of before a correction"))
+        return
     if is_segmentation(file):
         labels = read_labelmap(file, segmentations=True)
         if _is_untouched_result(file, labels):
@@ -216,6 +220,12 @@ def _look_at_volume(file: Path, result: Survey) -> None:
         if not values:
             form, values = Form.LABELS, (NOT_DRAWN,)
     result.drawings.append(Drawing(file, form, labels.grid, values))
+
+
+def _is_of_before_a_correction(file: Path) -> bool:
+    """Whether `refine` keeps in the file what it corrected in the labels beside it: what was wrong teaches nothing."""
+    ending = OF_CORRECTIONS["before"]
+    return file.name.endswith(ending) and file.with_name(file.name.removesuffix(ending) + ENDINGS["labelmap"]).is_file()
 
 
 def _values(labels: Volume) -> tuple[int, ...]:

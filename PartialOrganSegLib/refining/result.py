@@ -26,8 +26,9 @@ from ..segmenting.result_files import (
 from .changes import OrganChange
 from .session import Correction
 
-# Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble".
-ENDINGS = {**OF_CORRECTIONS, "strokes": ".scribble.nii.gz"}
+# Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble". Its table says which
+# organs its values are: models number them otherwise, and the table of volumes is one of labels that go on changing.
+ENDINGS = {**OF_CORRECTIONS, "strokes": ".scribble.nii.gz", "stroke_names": ".scribble.csv"}
 _COPIED_S = 10.0  # seconds that copying a folder without its times may put between two files
 
 
@@ -58,9 +59,9 @@ class RefineResult:
 
     def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None,
              reporter: Reporter | None = None) -> dict[str, Path]:
-        """Writes one file, or into a folder the files of `segment` and three more: the labels of before, a table of
-        what changed, and the strokes as a scribble map; kind to file. What else an earlier result has there, DICOM for
-        one, shows what was corrected, and goes or is warned of. See `SegmentResult.save`.
+        """Writes one file, or into a folder the files of `segment` and four more: the labels of before, a table of
+        what changed, and the strokes as a scribble map with a table of its values; kind to file. What else an earlier
+        result has there, DICOM for one, shows what was corrected, and goes or is warned of. See `SegmentResult.save`.
 
         Raises UserError for what cannot be written, and for an earlier result unless `overwrite`.
         """
@@ -84,6 +85,8 @@ class RefineResult:
         write_labelmap(files["before"], self.before)
         write_labelmap(files["strokes"], self.strokes)
         write_table(files["changes"], [change.as_row() for change in self.changes], OrganChange.columns())
+        organs = self.segmented.bundle.label_space.organs
+        write_table(files["stroke_names"], [{"value": organ.index, "organ": organ.name} for organ in organs])
 
 
 def kept_labels(folder: Path, name: str) -> Volume:

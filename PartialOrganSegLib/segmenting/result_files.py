@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -28,6 +29,20 @@ def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] 
     """Kind of result to its file in `folder`, for a CT called `name`."""
     files = {kind: folder / (name + ending) for kind, ending in ENDINGS.items() if preview or kind != "preview"}
     return files | {kind: folder / (name + DICOM_ENDINGS[kind]) for kind in dicom}
+
+
+def listed_organs(file: Path, ending: str = ENDINGS["labelmap"]) -> list[str]:
+    """The organs of the table that lies beside a file of a result, in the order of the model's; those alone that were
+    asked for. `ending`: of the file. Empty where there is no such table."""
+    table = file.with_name(file.name.removesuffix(ending) + ENDINGS["table"])
+    if not file.name.endswith(ending) or not os.path.isfile(table):
+        return []
+    try:
+        with open(table, encoding="utf-8", newline="") as stream:
+            organs = [row.get("organ") for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error):  # somebody's own, or saved anew by another program
+        return []
+    return [organ for organ in organs if organ]
 
 
 def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -> list[tuple[Path, bool]]:

@@ -50,7 +50,7 @@ def test_files_changes_and_undo(folder: Path, capsys: pytest.CaptureFixture) -> 
     out = folder / "out"
     assert sorted(path.name for path in out.iterdir()) == [
         "scan.before.labels.nii.gz", "scan.changes.csv", "scan.labels.nii.gz", "scan.preview.png",
-        "scan.scribble.nii.gz", "scan.seg.nrrd", "scan.volumes.csv"]
+        "scan.scribble.csv", "scan.scribble.nii.gz", "scan.seg.nrrd", "scan.volumes.csv"]
     start, after = (read_labelmap(path).array for path in (folder / "start.nii.gz", out / "scan.labels.nii.gz"))
     assert (after == SPLEEN).sum() > 800
     with open(out / "scan.changes.csv", newline="") as stream:
