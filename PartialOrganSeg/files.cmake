@@ -212,6 +212,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
   PartialOrganSegLib/evaluation/metrics.py
+  PartialOrganSegLib/evaluation/numbering.py
   PartialOrganSegLib/evaluation/overlay.py
   PartialOrganSegLib/evaluation/pairing.py
   PartialOrganSegLib/evaluation/published.py
@@ -306,6 +307,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/strokes_image.py
+  PartialOrganSegLib/formats/volume_table.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/html_document.py
   PartialOrganSegLib/imaging/__init__.py

@@ -25,6 +25,7 @@ from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 from .confusion import Confusion, case_confusions
 from .metrics import joint_counts
+from .numbering import numbered_as
 from .overlay import overlay_png
 from .scoring import Score, score_structures
 from .structures import Structure, scored_structures
@@ -130,7 +131,7 @@ class _PredictedCase:
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
         case.check_declared(space)
-        labels = read_organ_labels(file, space, reporter)
+        labels = numbered_as(file, read_organ_labels(file, space, reporter), space, reporter)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=file,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import Code, Problem, UserError
 from ..formats.slicer_segmentation import segments_of
-from ..segmenting.result_files import listed_organs
+from ..formats.volume_table import listed_volumes
 from .case_names import telling_words, words_of
 from .organ_list import Ask, OrganList
 from .pairing import PairedCase
@@ -114,7 +114,7 @@ def _organs_of_correction(drawing: Drawing) -> ValueNames:
     ending = ".scribble.nii.gz"
     if not drawing.path.name.endswith(ending):
         return {}
-    return dict(enumerate(listed_organs(drawing.path, ending), 1))
+    return dict(enumerate(listed_volumes(drawing.path, ending), 1))
 
 
 def _as_called(drawing: Drawing, words: str, organs: OrganList) -> ValueNames:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import Code, UserError
+from ..formats.volume_table import listed_volumes
 from ..models.bundle import Bundle
-from ..segmenting.result_files import listed_organs
 
 
 def refuse_other_organs(labels: Path, bundle: Bundle, all_listed: bool = False) -> None:
     """Raises UserError where the table beside a label map of ours, `x.volumes.csv` beside `x.labels.nii.gz`, lists
     other organs than the model has, or in another order. It may list some of them, unless `all_listed`."""
-    listed = listed_organs(labels)
+    listed = list(listed_volumes(labels))
     names = bundle.label_space.names
     remaining = iter(names)
     in_order = all(organ in remaining for organ in listed)  # each is looked for behind the one before it

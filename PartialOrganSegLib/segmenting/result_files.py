@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -12,10 +11,10 @@ from ..errors import Code, Problem, UsageError, UserError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..formats.registry import stem_of, written_suffixes
+from ..formats.volume_table import LABELS_ENDING, TABLE_ENDING
 from ..real_paths import real_path
 
-ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
-           "preview": ".preview.png"}
+ENDINGS = {"labelmap": LABELS_ENDING, "segmentation": ".seg.nrrd", "table": TABLE_ENDING, "preview": ".preview.png"}
 # What a correction by strokes keeps of the labels that it changed.
 OF_CORRECTIONS = {"before": ".before.labels.nii.gz", "changes": ".changes.csv"}
 # Of one file: the first that fits counts, and after these every format of label maps. A plain `.dcm` is a DICOM SEG.
@@ -29,20 +28,6 @@ def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] 
     """Kind of result to its file in `folder`, for a CT called `name`."""
     files = {kind: folder / (name + ending) for kind, ending in ENDINGS.items() if preview or kind != "preview"}
     return files | {kind: folder / (name + DICOM_ENDINGS[kind]) for kind in dicom}
-
-
-def listed_organs(file: Path, ending: str = ENDINGS["labelmap"]) -> list[str]:
-    """The organs of the table that lies beside a file of a result, in the order of the model's; those alone that were
-    asked for. `ending`: of the file. Empty where there is no such table."""
-    table = file.with_name(file.name.removesuffix(ending) + ENDINGS["table"])
-    if not file.name.endswith(ending) or not os.path.isfile(table):
-        return []
-    try:
-        with open(table, encoding="utf-8", newline="") as stream:
-            organs = [row.get("organ") for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, csv.Error):  # somebody's own, or saved anew by another program
-        return []
-    return [organ for organ in organs if organ]
 
 
 def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -> list[tuple[Path, bool]]:
