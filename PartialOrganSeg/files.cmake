@@ -414,6 +414,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/borders.py
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/earlier_strokes.py
   PartialOrganSegLib/refining/label_meaning.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py

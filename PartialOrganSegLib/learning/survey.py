@@ -26,7 +26,7 @@ from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..real_paths import real_path
-from ..segmenting.result_files import ENDINGS, OF_CORRECTIONS
+from ..segmenting.result_files import EARLIER_STROKES, ENDINGS, OF_CORRECTIONS
 
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
@@ -185,7 +185,7 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
 
 def _look_at_volume(file: Path, result: Survey) -> None:
     if _is_of_before_a_correction(file):
-        result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="the labels of before a correction"))
+        result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="of before a correction"))
         return
     if is_segmentation(file):
         labels = read_labelmap(file, segmentations=True)
@@ -224,8 +224,11 @@ def _look_at_volume(file: Path, result: Survey) -> None:
 
 def _is_of_before_a_correction(file: Path) -> bool:
     """Whether `refine` keeps in the file what it corrected in the labels beside it: what was wrong teaches nothing."""
-    ending = OF_CORRECTIONS["before"]
-    return file.name.endswith(ending) and file.with_name(file.name.removesuffix(ending) + ENDINGS["labelmap"]).is_file()
+    for ending in (OF_CORRECTIONS["before"], EARLIER_STROKES):
+        name = file.name.removesuffix(ending)
+        if name != file.name and file.with_name(name + ENDINGS["labelmap"]).is_file():
+            return True
+    return False
 
 
 def _values(labels: Volume) -> tuple[int, ...]:

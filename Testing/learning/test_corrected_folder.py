@@ -50,7 +50,7 @@ def test_strokes_keep_the_organs_of_the_model_they_were_drawn_for(labels: np.nda
 
 def test_the_labels_of_before_a_correction_teach_nothing(labels: np.ndarray, tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "cts", label_map="1=spleen,2=left_kidney,3=liver")
-    assert any("image.before.labels.nii.gz: the labels of before a correction" in line for line in problems_of(plan))
+    assert any("image.before.labels.nii.gz: of before a correction" in line for line in problems_of(plan))
     (tmp_path / "cts" / "Müller 1" / "image.scribble.nii.gz").unlink()
     (tmp_path / "s.json").rename(tmp_path / "cts" / "Müller 1" / "s.json")
     plan = plan_of(tmp_path / "cts", label_map="1=spleen,2=left_kidney,3=liver")
