@@ -309,6 +309,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/strokes_image.py
+  PartialOrganSegLib/formats/volume_table.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/html_document.py
   PartialOrganSegLib/imaging/__init__.py
@@ -416,6 +417,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/borders.py
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/earlier_strokes.py
   PartialOrganSegLib/refining/label_meaning.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py
