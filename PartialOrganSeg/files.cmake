@@ -89,6 +89,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/computing.py
   PartialOrganSegPanel/segment/earlier.py
+  PartialOrganSegPanel/segment/elsewhere.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
   PartialOrganSegPanel/shell/check_text.py
@@ -308,6 +309,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/strokes_image.py
+  PartialOrganSegLib/formats/volume_table.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/html_document.py
   PartialOrganSegLib/imaging/__init__.py
@@ -331,6 +333,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/drawn_names.py
   PartialOrganSegLib/learning/label_maps.py
   PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/listed.py
   PartialOrganSegLib/learning/obeying.py
   PartialOrganSegLib/learning/organ_list.py
   PartialOrganSegLib/learning/page.py
@@ -414,6 +417,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/borders.py
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/earlier_strokes.py
   PartialOrganSegLib/refining/label_meaning.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py

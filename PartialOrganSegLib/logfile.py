@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import Code, Problem, UserError
+from .real_paths import home_folder
 
 NAME = "partialorganseg.log"
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -19,13 +20,17 @@ _LONGEST_SHOWN = 300  # letters of a file's name
 
 
 def user_log() -> Path:
-    """The log of commands without an output folder: the system's place for a user's logs."""
+    """The log of commands without an output folder: in the system's place for a user's logs, or in the temporary folder
+    where the user has no home folder."""
+    home = home_folder()
+    if home is None:
+        return Path(tempfile.gettempdir()) / NAME
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "partialorganseg" / "Logs"
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "partialorganseg" / "Logs"
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Logs" / "partialorganseg"
+        base = home / "Library" / "Logs" / "partialorganseg"
     else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "partialorganseg"
+        base = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "partialorganseg"
     return base / NAME
 
 

@@ -15,6 +15,22 @@ def real_path(path: Path | str) -> Path:
     return Path(os.path.realpath(path))
 
 
+def home_folder() -> Path | None:
+    """The user's; None where the system knows of none, as in a container that runs under a number nobody has."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def below(folder: Path, path: Path) -> Path:
     """Where a path that a file in `folder` names leads to; `~` is the user's home."""
     return real_path(folder / os.path.expanduser(path))
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """A path relative to a folder, with slashes; the whole path where no relative one leads there (other disks)."""
+    try:
+        return Path(os.path.relpath(real_path(path), real_path(folder))).as_posix()
+    except ValueError:
+        return real_path(path).as_posix()

@@ -45,7 +45,7 @@ from . import (
     serve,
     train,
 )
-from .options import JSON_EVENTS
+from .options import JSON_EVENTS, refuse_empty_words
 
 COMMANDS: dict[str, ModuleType] = {
     "segment": segment, "serve": serve, "refine": refine, "rank": rank, "models": models, "phantom": phantom,
@@ -138,6 +138,7 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
     """Runs the command and turns every exception into one line and an exit code."""
     arguments: argparse.Namespace | None = None
     try:
+        refuse_empty_words(argv)
         arguments = build_parser().parse_args(argv)
         code: int = COMMANDS[arguments.command].run(arguments, reporter)
         return code

@@ -100,10 +100,10 @@ def _memory() -> Iterator[Finding]:
 def _folders() -> Iterator[Finding]:
     from ..models.folders import user_models
 
-    for subject, folder in (("model folder", user_models()), ("log folder", logfile.user_log().parent),
-                            ("scratch folder", Path(tempfile.gettempdir()))):
+    for subject, place in (("model folder", user_models), ("log folder", lambda: logfile.user_log().parent),
+                           ("scratch folder", lambda: Path(tempfile.gettempdir()))):
         try:
-            yield Finding(subject, True, f"{writable_folder(folder)} can be written")
+            yield Finding(subject, True, f"{writable_folder(place())} can be written")
         except UserError as error:
             yield Finding(subject, False, str(error))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import Code, UsageError, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
-from .options import add_common_options, chosen_organs, positive
+from .options import add_common_options, chosen_organs, name_list, organs_or_all, positive
 
 HELP = ("Score predictions against full, partial or scribbled references: Dice, surface distances and volumes, as "
         "tables and an HTML report.")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the tables")
     parser.add_argument("--against", type=Path, metavar="PRED2",
                         help="another model's predictions of the same cases, to compare with")
-    parser.add_argument("--names", metavar="A,B",
+    parser.add_argument("--names", type=name_list, metavar="A,B",
                         help="the models' names in the report (default: their folders' names)")
     parser.add_argument("--label-space", metavar="NAME|FILE",
                         help="the organs that the label values mean, unless a manifest or a table beside them says it "
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--organs", metavar="A,B",
                         help="score only these organs (default: all that the references annotate)")
     partial = parser.add_mutually_exclusive_group()
-    partial.add_argument("--annotated", default="", metavar="A,B|all",
+    partial.add_argument("--annotated", type=organs_or_all, default=(), metavar="A,B|all",
                          help="the references annotate only these organs, or all (default: all, unless they show fewer "
                               "than half of them)")
     partial.add_argument("--scribble", action="store_true",
@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     except UserError as error:
         raise error.within("--label-space") from None
     # A manifest states its own label space, which then counts in place of --label-space.
-    annotated = [name for name in arguments.annotated.split(",") if name.strip()]
-    cases, space = references(arguments.references, space, annotated, arguments.scribble, arguments.images, reporter)
+    cases, space = references(arguments.references, space, arguments.annotated, arguments.scribble, arguments.images,
+                              reporter)
     names = _names(arguments)
     folders = [path for path in (arguments.predictions, arguments.against) if path is not None]
     predicted = [predictions(path, cases, reporter) for path in folders]
@@ -111,9 +111,12 @@ def _names(arguments: argparse.Namespace) -> list[str]:
     paths: list[Path] = [path for path in (arguments.predictions, arguments.against) if path is not None]
     names: list[str]
     if arguments.names is not None:
-        names = arguments.names.split(",")
+        names = arguments.names
         if len(names) != len(paths):
-            raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
+            expected = "a name for PRED"
+            if len(paths) == 2:
+                expected += " and one for PRED2, with a comma between"
+            raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=expected, found=", ".join(names))
     else:
         names = [Path(os.path.abspath(path)).name for path in paths]
         # Results of two models often lie in folders of one name, such as a/results and b/results.

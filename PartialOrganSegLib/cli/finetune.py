@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import Code, UsageError, did_you_mean
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
-from .options import add_common_options, positive
+from .options import add_common_options, name_list, positive
 from .resume_line import ending_with_resume_line
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", metavar="phantoms|none|MANIFEST",
                         help="cases to replay, so that the model does not forget its organs (default: "
                              "synthetic ones)")
-    parser.add_argument("--validate", default="", metavar="CASE,CASE|none",
+    parser.add_argument("--validate", type=name_list, default=(), metavar="CASE,CASE|none",
                         help="cases to validate on instead of training on them (default: a quarter of the cases; of "
                              "few cases, some slabs)")
     parser.add_argument("--only-listed-organs", action="store_true",
@@ -87,10 +87,9 @@ def _result(arguments: argparse.Namespace, reporter: Reporter) -> Result:
 
     if arguments.resume:
         return resume(arguments.output, arguments.device, reporter)
-    validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
-    options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
-                              arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides,
-                              arguments.take_new, arguments.beside)
+    options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS,
+                              arguments.validate, arguments.only_listed_organs, arguments.force, arguments.name,
+                              arguments.overrides, arguments.take_new, arguments.beside)
     return finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
                     arguments.recipe, reporter)
 

@@ -11,7 +11,7 @@ from ..errors import Code, UsageError, one_line
 from ..events import JsonReporter, Reporter
 from ..learning import Beside
 from .finetune import check_name
-from .options import add_common_options, positive
+from .options import ALL, add_common_options, name_list, organs_or_all, positive
 from .resume_line import command_line
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=positive("minutes"), metavar="MIN",
                         help="how long to train (default: 12, on a GPU 1.5); looking at the CTs before and after comes "
                              "on top of it")
-    parser.add_argument("--annotated", metavar="A,B",
+    parser.add_argument("--annotated", type=organs_or_all, metavar="A,B|all",
                         help="learn only these organs (default: all that the files show)")
     parser.add_argument("--new-organ", action="append", metavar="NAME",
                         help="an organ that no model here knows; may be repeated")
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what the values of label maps mean: a list, a known one such as word16, or a table")
     parser.add_argument("--leave-out", action="append", metavar="PATTERN",
                         help='files or folders that do not count, such as "*_old*"; may be repeated')
-    parser.add_argument("--validate", metavar="CASE,CASE|none",
+    parser.add_argument("--validate", type=name_list, metavar="CASE,CASE|none",
                         help="cases to measure on instead of learning from them (default: as finetune)")
     parser.add_argument("--beside", choices=[choice.value for choice in Beside],
                         help="leave the start model whole and train a copy of its network beside it, which answers for "
@@ -123,17 +123,13 @@ def _options(arguments: argparse.Namespace) -> LearnOptions:
     from ..learning.plan import FolderOptions
     from ..learning.run import LearnOptions
 
-    annotated = _listed(arguments.annotated)
-    folder = FolderOptions(annotated or None, arguments.new_organ or (), arguments.label_map,
+    annotated = None if arguments.annotated == [ALL] else arguments.annotated
+    folder = FolderOptions(annotated, arguments.new_organ or (), arguments.label_map,
                            arguments.leave_out or ())
-    finetuning = FinetuneOptions(minutes=arguments.minutes, validate=_listed(arguments.validate), name=arguments.name,
+    finetuning = FinetuneOptions(minutes=arguments.minutes, validate=arguments.validate or (), name=arguments.name,
                                  force=arguments.force)
     beside = Beside.NEW if arguments.beside is None else Beside(arguments.beside)
     return LearnOptions(arguments.model or "embedded", folder, finetuning, beside)
-
-
-def _listed(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _is_asked(reporter: Reporter) -> bool:

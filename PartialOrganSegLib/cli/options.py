@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import Code, UsageError
 from ..segmenting.options import check_device, check_organ_names, in_label_order
 
 if TYPE_CHECKING:
     from ..organs import LabelSpace
 
 JSON_EVENTS = "--json-events"
+ALL = "all"  # organs: none is left out
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,37 @@ def seed_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found '{text}'")
     return int(text)
+
+
+def name_list(text: str) -> list[str]:
+    """The type of an option that takes names with commas between."""
+    listed = [name.strip() for name in text.split(",") if name.strip()]
+    if not listed:
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, found '{text}'")
+    return listed
+
+
+def organs_or_all(text: str) -> list[str]:
+    """The type of an option that takes organs with commas between, or `all` in their place."""
+    listed = name_list(text)
+    if len(listed) > 1 and ALL in listed:
+        raise argparse.ArgumentTypeError(f"expected organs or {ALL}, found both ('{text}')")
+    return listed
+
+
+def refuse_empty_words(words: Sequence[str]) -> None:
+    """Raises UsageError for a word of the command line that is empty, as an unset variable of a script is.
+
+    As a path it would be the folder at hand, as a list everything: nobody means that by it.
+    """
+    for number, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if not word.strip():
+            option = words[number - 1] if number and words[number - 1].startswith("-") else f"word {number + 1}"
+        elif not (option.startswith("--") and equals and not value.strip()):
+            continue
+        raise UsageError(code=Code.VALUE_UNFIT, subject=option, expected="a value", found="an empty one",
+                         hint="is a variable of your script unset?")
 
 
 def _device(text: str) -> str:

@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                         help="folder for the results, or a file .nii.gz, .nrrd or .seg.nrrd")
     parser.add_argument("--labels", type=Path, metavar="FILE",
-                        help="the label map to correct (default: segment the CT first)")
+                        help="the label map to correct (default: segment the CT first); strokes that an earlier "
+                             "correction kept beside it go on counting")
     parser.add_argument("--accepted", metavar="A,B", help="organs that nothing but a stroke on them may change")
     parser.add_argument("--model", default="embedded",
                         help="the model that segments, and whose organs the label values are")

@@ -234,6 +234,7 @@ class Manifest:
 
     `joined`: further names of groups: a group that the manifest names, or that is called after its case, to the one
     that it was joined with because both are of one image or patient; a case that is called otherwise to its group.
+    `stated`: names of the cases whose group the manifest states.
     """
 
     path: Path
@@ -242,6 +243,7 @@ class Manifest:
     validation: float = 0.0
     seed: int = 0
     joined: Mapping[str, str] = field(default_factory=dict)
+    stated: frozenset[str] = frozenset()
 
     def group_called(self, name: str) -> str | None:
         """The group of that name, of that case, or the one that it was joined with; None where no case is of it."""

@@ -145,7 +145,7 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
               if before.group != case.group}
     # Recipes name cases as they are called now, or as their groups are.
     joined |= {case.name: case.group for case in together if case.name not in groups}
-    return Manifest(path, label_space, together, splits.validation, splits.seed, joined)
+    return Manifest(path, label_space, together, splits.validation, splits.seed, joined, frozenset(explicit))
 
 
 def _former_names(entries: Sequence[CaseEntry]) -> list[str]:

@@ -13,6 +13,7 @@ from ..events import Reporter
 from ..formats.registry import stem_of
 from ..formats.slicer_segmentation import is_segmentation
 from ..formats.strokes import NOT_DRAWN
+from ..formats.volume_table import TABLE_ENDING, read_volumes
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .segment_labels import read_organ_labels
@@ -39,11 +40,8 @@ def read_named_labels(path: Path, label_space: LabelSpace, reporter: Reporter = 
     if is_segmentation(path):
         return labels
     names = names_in_table(_table_of(path))
-    if not names and volumes_of(path).is_file():
-        names = _names_by_volume(labels, volumes_in(volumes_of(path)))
-        if not names and labels.array.any():
-            reporter.warning(Problem(Code.UNKNOWN_LABEL, str(path), f"the label map of {volumes_of(path).name}",
-                                     "other volumes", f"its numbers are taken as those of {label_space.name}"))
+    if not names:
+        names = _names_by_volume(path, labels, label_space, reporter)
     if not names:
         return labels
     return _renumbered(path, labels, names, label_space, reporter)
@@ -62,7 +60,7 @@ def names_in_table(path: Path) -> dict[int, str]:
 
 def volumes_of(path: Path) -> Path:
     """Where `segment` writes the volumes of a label map's organs."""
-    return path.with_name(stem_of(path).removesuffix(".labels").removesuffix(".seg") + ".volumes.csv")
+    return path.with_name(stem_of(path).removesuffix(".labels").removesuffix(".seg") + TABLE_ENDING)
 
 
 def _table_of(path: Path) -> Path:
@@ -79,25 +77,31 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
 
 
-def volumes_in(path: Path) -> list[tuple[str, float]]:
-    """Organs that a result has a voxel of and their ml, in the order of their values; empty for another table."""
-    volumes = []
-    try:
-        for row in _rows(path):
-            volumes.append((row["organ"], float(row["volume_ml"])))
-    except (KeyError, ValueError, TypeError):
-        return []
-    return [(organ, volume) for organ, volume in volumes if volume > 0]
+def _names_by_volume(path: Path, labels: Volume, label_space: LabelSpace, reporter: Reporter) -> dict[int, str]:
+    """The values' names where each has the volume that the table gives its organ. Empty where there is no table or no
+    label, and, with a warning, where it is of these labels before somebody changed them.
 
-
-def _names_by_volume(labels: Volume, volumes: list[tuple[str, float]]) -> dict[int, str]:
-    """The values' names where each has the volume of its organ; empty where the table is of other labels, or of these
-    before somebody changed them."""
+    Raises UserError for changed labels of organs that the label space does not have, or has in another order.
+    """
+    table = volumes_of(path)
+    volumes = read_volumes(table)
     values, counts = np.unique(labels.array[labels.array > 0], return_counts=True)
-    millilitres = counts * labels.grid.voxel_ml
-    if len(values) != len(volumes) or not np.allclose(millilitres, [ml for _, ml in volumes], rtol=ROUNDED, atol=0):
+    if not volumes or not len(values):
         return {}
-    return dict(zip(values.tolist(), [organ for organ, _ in volumes], strict=True))
+    shown = [organ for organ, ml in volumes.items() if ml > 0]
+    expected = [volumes[organ] for organ in shown]
+    if len(values) == len(shown) and np.allclose(counts * labels.grid.voxel_ml, expected, rtol=ROUNDED, atol=0):
+        return dict(zip(values.tolist(), shown, strict=True))
+    remaining = iter(label_space.names)
+    if not all(organ in remaining for organ in volumes):  # each is looked for behind the one before it
+        others = ", ".join([organ for organ in volumes if organ not in label_space.names][:3]) or "another order"
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=path,
+                        expected=f"labels of the organs of {label_space.name}",
+                        found=f"a table ({table.name}) that lists {others}, and volumes that are not those "
+                              "of the labels", hint="save them as .seg.nrrd, whose segments have names")
+    reporter.warning(Problem(Code.UNKNOWN_LABEL, str(path), f"the label map of {table.name}", "other volumes",
+                             f"its numbers are taken as those of {label_space.name}"))
+    return {}
 
 
 def _renumbered(path: Path, labels: Volume, names: dict[int, str], label_space: LabelSpace,

@@ -63,7 +63,7 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     if everything:
         kind = Kind.FULL
     else:
-        organs = tuple(space.names[index - 1] for index in space.indices(annotated))
+        organs = tuple(space.organ(name).name for name in annotated)
     if kind is Kind.FULL and not everything:
         organs = _few_organs(labels.values(), space)
     if organs:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import Code, Problem, UserError
 from ..formats.slicer_segmentation import segments_of
+from ..formats.volume_table import listed_volumes
 from .case_names import telling_words, words_of
 from .organ_list import Ask, OrganList
 from .pairing import PairedCase
@@ -84,13 +85,16 @@ def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: W
     if words and organs.known(words):
         return _as_called(drawing, words, organs)
     table = table_beside(drawing.path, folder)
+    if drawing.form is Form.SCRIBBLES:
+        # Before one of the whole folder, which is of masks.
+        table = own_table(drawing.path) or _organs_of_correction(drawing) or table
     if not table and words:
         return {drawing.values[0]: words}
     if not table and wishes.label_map is not None:
         table = value_names(wishes.label_map)
     if not table and wishes.annotated is not None and len(wishes.annotated) == 1 and len(drawing.values) == 1:
         return {drawing.values[0]: wishes.annotated[0]}
-    # Strokes are saved with the numbers of the model that they were drawn for.
+    # Where nothing says which model's numbers these are, they are those of the model that is to learn.
     if not table and drawing.form is Form.SCRIBBLES:
         table = {organ.index: organ.name for organ in organs.space.organs}
     if not table and ask is not None:
@@ -102,6 +106,15 @@ def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: W
         raise UserError(code=Code.UNKNOWN_LABEL, subject=drawing.path, expected="a name for every value",
                         found=f"none for {', '.join(map(str, missing))}", hint="name them with --label-map")
     return {value: table[value] for value in drawing.values}
+
+
+def _organs_of_correction(drawing: Drawing) -> ValueNames:
+    """Of strokes that `refine` wrote when it kept no table of them: the organs whose volumes lie beside, which are all
+    of the model's. Empty where none do."""
+    ending = ".scribble.nii.gz"
+    if not drawing.path.name.endswith(ending):
+        return {}
+    return dict(enumerate(listed_volumes(drawing.path, ending), 1))
 
 
 def _as_called(drawing: Drawing, words: str, organs: OrganList) -> ValueNames:

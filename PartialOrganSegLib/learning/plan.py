@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +10,20 @@ import yaml
 
 from ..annotation import Kind
 from ..atomic import whole_file
-from ..datasets.case import Case
 from ..datasets.manifest import Manifest, load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.own_slices import OwnSlices
 from ..organs import BACKGROUND, LabelSpace
-from ..real_paths import real_path
+from ..real_paths import relative_path
 from .drawn_names import NamedDrawing, Wishes, name_drawing
 from .label_maps import join_masks
 from .labelling import Labelling, label_case
+from .listed import groups_of_one_name, listed_datasets
 from .organ_list import Ask, OrganList
 from .pairing import PairedCase, pair
 from .survey import Survey, survey
+from .value_names import value_names
 
 MANIFEST, LABELS = "manifest.yaml", "labels"
 # How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
@@ -102,6 +102,9 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
     from, and for names that nobody knows.
     """
     reporter = reporter or Reporter()
+    # Once and before all: a slip in it would leave out one file after the other.
+    if options.label_map is not None:
+        value_names(options.label_map)
     content = survey(folder, options.leave_out, output, reporter)
     cases, problems = pair(content)
     organs = OrganList(start.names, options.new_organs, options.annotated, ask)
@@ -117,6 +120,8 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
         plan.cases.append(_planned(case, named[case.name], organs, plan))
     plan.space, plan.new_organs = organs.space, organs.added
     _check_something_to_learn(plan)
+    for problem in groups_of_one_name(plan.listed, [case.name for case in plan.cases]):
+        reporter.warning(problem)
     _write(plan, organs.setting)
     return plan
 
@@ -200,7 +205,8 @@ def _write(plan: Plan, label_space: str | list[str]) -> None:
         datasets.append({"name": "drawn on", "cases": drawn_on})
     if undrawn:
         datasets.append({"name": "nothing drawn", "weight": UNDRAWN_WEIGHT, "cases": undrawn})
-    datasets += _listed_datasets(plan)
+    taken = [case.name for case in plan.cases]
+    datasets += listed_datasets(plan.listed, taken, plan.space, plan.output)
     plan.output.mkdir(parents=True, exist_ok=True)
     content = {"label_space": label_space, "datasets": datasets}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
@@ -225,65 +231,3 @@ def _entry(case: PlannedCase, output: Path) -> dict[str, object]:
     if labelling.split_left_right:
         entry["split_left_right"] = {value: list(pair_) for value, pair_ in labelling.split_left_right.items()}
     return entry
-
-
-def _listed_datasets(plan: Plan) -> list[dict[str, object]]:
-    """The data sets of the manifests and data set folders that lie in the folder, in the plan's organs."""
-    datasets: list[dict[str, object]] = []
-    taken = {case.name.casefold() for case in plan.cases}
-    for path, manifest in plan.listed.items():
-        # A manifest is called after its folder; all of them have one name.
-        place = path.name if path.is_dir() else path.parent.name
-        entries: dict[str, list[dict[str, object]]] = {}
-        weights: dict[str, float] = {}
-        for case in manifest.cases:
-            name = case.name
-            # Two centres number their patients alike; names are those of results.
-            if name.casefold() in taken:
-                name = f"{place} {name}"
-            taken.add(name.casefold())
-            entries.setdefault(case.dataset, []).append(_listed_entry(case, name, manifest, plan))
-            weights[case.dataset] = case.weight
-        for dataset, cases in entries.items():
-            # Two data sets of one manifest may be drawn from unlike often.
-            title = f"{place} (listed)" if len(entries) == 1 else f"{place}: {dataset} (listed)"
-            listed: dict[str, object] = {"name": title, "cases": cases}
-            if weights[dataset] != 1:
-                listed["weight"] = weights[dataset]
-            datasets.append(listed)
-    return datasets
-
-
-def _listed_entry(case: Case, name: str, manifest: Manifest, plan: Plan) -> dict[str, object]:
-    entry: dict[str, object] = {"image": relative_path(case.image, plan.output), "name": name,
-                                "kind": case.kind.value, "group": case.group}
-    for key, file in (("label", case.label), ("strokes", case.strokes), ("soft_targets", case.soft_targets)):
-        if file is not None:
-            entry[key] = relative_path(file, plan.output)
-    if case.annotated:
-        entry["annotated"] = list(case.annotated)
-    if case.ignored:
-        entry["ignored"] = list(case.ignored)
-    if case.other_values:
-        entry["other_values"] = case.other_values
-    # Another order of organs numbers them otherwise. Where values are named and others mean something of their own,
-    # an organ's number says nothing.
-    label_map: dict[int, list[str]] = {}
-    named = bool(case.label_map or case.split_left_right)
-    if manifest.label_space.names != plan.space.names and case.label is not None and not (case.other_values and named):
-        label_map = {organ.index: [organ.name] for organ in manifest.label_space.organs}
-    label_map |= {value: list(names) for value, names in case.label_map}
-    split = {value: list(pair_) for value, pair_ in case.split_left_right}
-    label_map = {value: names for value, names in label_map.items() if value not in split}
-    for key, mapping in (("label_map", label_map), ("split_left_right", split)):
-        if mapping:
-            entry[key] = mapping
-    return entry
-
-
-def relative_path(path: Path, folder: Path) -> str:
-    """A path relative to a folder, with slashes; the whole path where no relative one leads there (other disks)."""
-    try:
-        return Path(os.path.relpath(real_path(path), real_path(folder))).as_posix()
-    except ValueError:
-        return real_path(path).as_posix()

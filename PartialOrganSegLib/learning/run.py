@@ -17,11 +17,11 @@ from ..json_file import read_json
 from ..models.bundle import load_bundle
 from ..models.store import find_model
 from ..outputs import writable_folder
-from ..real_paths import real_path
+from ..real_paths import real_path, relative_path
 from ..training.packages import require_packages
 from . import Beside
 from .organ_list import Ask
-from .plan import MANIFEST, FolderOptions, Plan, make_plan, relative_path
+from .plan import MANIFEST, FolderOptions, Plan, make_plan
 from .report import ReportRequest, write_report
 from .state import RUN, LearnState, read_state, refuse_other_work, sha256_of
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.dataset_folder import DESCRIPTION
-from ..datasets.own_names import ROUNDED, volumes_in, volumes_of
+from ..datasets.own_names import ROUNDED, volumes_of
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.checks import doubtful_ct
@@ -24,10 +24,12 @@ from ..formats.reading import read_ct, read_labelmap
 from ..formats.registry import ImageFormat, format_of, is_volume_name
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
+from ..formats.volume_table import read_volumes
 from ..imaging.shapes import Coordinates
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..real_paths import real_path
+from ..segmenting.result_files import EARLIER_STROKES, ENDINGS, OF_CORRECTIONS
 
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
@@ -186,6 +188,9 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
 
 
 def _look_at_volume(file: Path, result: Survey) -> None:
+    if _is_of_before_a_correction(file):
+        result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="of before a correction"))
+        return
     if is_segmentation(file):
         labels = read_labelmap(file, segmentations=True)
         if _is_untouched_result(file, labels):
@@ -221,6 +226,15 @@ def _look_at_volume(file: Path, result: Survey) -> None:
     result.drawings.append(Drawing(file, form, labels.grid, values))
 
 
+def _is_of_before_a_correction(file: Path) -> bool:
+    """Whether `refine` keeps in the file what it corrected in the labels beside it: what was wrong teaches nothing."""
+    for ending in (OF_CORRECTIONS["before"], EARLIER_STROKES):
+        name = file.name.removesuffix(ending)
+        if name != file.name and file.with_name(name + ENDINGS["labelmap"]).is_file():
+            return True
+    return False
+
+
 def _values(labels: Volume) -> tuple[int, ...]:
     present = np.unique(labels.array).tolist()
     return tuple(int(value) for value in present if value not in (0, NOT_DRAWN))
@@ -239,7 +253,8 @@ def _is_untouched_result(file: Path, labels: Volume) -> bool:
     if not table.is_file() or file.stat().st_mtime > table.stat().st_mtime + _ONE_RUN_S:
         return False
     counts = np.unique(labels.array[labels.array > 0], return_counts=True)[1]
-    volumes, written = sorted(counts * labels.grid.voxel_ml), sorted(ml for _, ml in volumes_in(table))
+    volumes = sorted(counts * labels.grid.voxel_ml)
+    written = sorted(ml for ml in read_volumes(table).values() if ml > 0)
     return len(volumes) == len(written) and np.allclose(volumes, written, rtol=ROUNDED, atol=0)
 
 

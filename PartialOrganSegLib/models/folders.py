@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 from pathlib import Path
 
 from ..errors import Code, UserError, nearest
+from ..real_paths import home_folder
 from ..resources import moved, resource
 from ..scratch import clear_abandoned
 
@@ -20,17 +22,25 @@ NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 
 
 def user_models() -> Path:
-    """The user's model folder: environment variable PARTIALORGANSEG_MODELS, else the system's place for such data."""
+    """The user's model folder: environment variable PARTIALORGANSEG_MODELS, else the system's place for such data.
+
+    Raises UserError where there is neither, since the user has no home folder.
+    """
     chosen = os.environ.get("PARTIALORGANSEG_MODELS")
     if chosen:
         return Path(chosen)
+    stated, in_home = os.environ.get("XDG_DATA_HOME"), Path(".local", "share")
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        stated, in_home = os.environ.get("LOCALAPPDATA"), Path("AppData", "Local")
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "partialorganseg" / "models"
+        stated, in_home = None, Path("Library", "Application Support")
+    if stated:
+        return Path(stated) / "partialorganseg" / "models"
+    home = home_folder()
+    if home is None:
+        raise UserError(code=Code.SETTING_MISSING, subject="PARTIALORGANSEG_MODELS", found="none",
+                        expected="a folder for your models in this environment variable, since you have no home folder")
+    return home / in_home / "partialorganseg" / "models"
 
 
 # What a run of training or fine-tuning has in its folder: the model at its end, and what shows that it began.
@@ -42,10 +52,14 @@ def model_folders() -> dict[str, Path]:
 
     A model that a killed process was about to replace is put back before.
     """
-    clear_abandoned(user_models(), INSTALLING)
     models: dict[str, Path] = {}
     # Shipped models first: no model of another's may pass for one of them.
-    for root in (resource("models"), user_models()):
+    roots = [resource("models")]
+    # Who has no folder for models still has the shipped ones.
+    with contextlib.suppress(UserError):
+        roots.append(user_models())
+        clear_abandoned(roots[-1], INSTALLING)
+    for root in roots:
         if root.is_dir():
             for folder in sorted(root.iterdir()):
                 if (folder / METADATA_FILE).is_file() and not folder.name.startswith("."):

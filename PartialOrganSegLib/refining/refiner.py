@@ -19,6 +19,7 @@ from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
 from ..segmenting.result_files import result_files
+from .earlier_strokes import strokes_beside
 from .label_meaning import refuse_other_model, refuse_other_organs
 from .result import RefineResult, kept_labels
 from .session import RefineSession
@@ -36,7 +37,8 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     """Corrects the labels of one CT where strokes contradict them; see `RefineSession`.
 
     `labels`: those to correct, None to segment the CT first with the `options`. `options.model` says what label values
-    mean; its organs are the ones that may be drawn. `accepted`: organs that nothing but a stroke may change.
+    mean; its organs are the ones that may be drawn. `accepted`: organs that nothing but a stroke may change. Strokes
+    that a correction before kept beside a file of `labels` go on counting.
 
     Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it or are of another model's
     organs, and an unknown organ.
@@ -59,13 +61,20 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
             _warn_of_another_image(drawn, source, reporter)
     # Now, so that a stroke that does not fit the CT shows before minutes of segmenting.
     painted = painted_strokes(strokes, volume.grid, bundle.label_space, uid)
+    earlier = None
+    if isinstance(labels, (str, os.PathLike)):
+        refuse_other_organs(Path(labels), bundle)
+        earlier = strokes_beside(Path(labels), volume.grid, bundle.label_space)
     start = _start(volume, labels, bundle, options, seconds, reporter)
     session = RefineSession(volume, start.labels, bundle.label_space, organs)
+    if earlier is not None:
+        z, y, x = volume.grid.shape
+        session.take_over((slice(0, z), slice(0, y), slice(0, x)), session.labels.array, earlier.array, organs)
     since = time.perf_counter()
     correction = session.add(painted)
     seconds["refine"] = time.perf_counter() - since
     result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
-    return RefineResult(result, start.labels, session.strokes, correction)
+    return RefineResult(result, start.labels, session.strokes, correction, earlier)
 
 
 def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, options: SegmentOptions,
@@ -107,7 +116,6 @@ def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, bundl
         if not isinstance(labels, (str, os.PathLike)):
             raise UserError(code=Code.VALUE_UNFIT, subject="labels", found=type(labels).__name__,
                             expected="a file, a Volume or a SegmentResult")
-        refuse_other_organs(Path(labels), bundle)
         try:
             return _Start(read_labelmap(labels, reporter), {}, "")
         except UserError as error:

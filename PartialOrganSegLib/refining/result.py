@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..atomic import put_in_place
 from ..errors import Code, UserError
 from ..events import Reporter
 from ..formats.reading import read_labelmap
@@ -16,6 +17,7 @@ from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from ..segmenting.result import SegmentResult
 from ..segmenting.result_files import (
+    EARLIER_STROKES,
     OF_CORRECTIONS,
     earlier_of_other_kinds,
     remove_earlier,
@@ -24,22 +26,25 @@ from ..segmenting.result_files import (
     target_files,
 )
 from .changes import OrganChange
+from .earlier_strokes import NAMES_ENDING, STROKES_ENDING
 from .session import Correction
 
-# Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble".
-ENDINGS = {**OF_CORRECTIONS, "strokes": ".scribble.nii.gz"}
+# Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble". Its table says which
+# organs its values are: models number them otherwise, and the table of volumes is one of labels that go on changing.
+ENDINGS = {**OF_CORRECTIONS, "strokes": STROKES_ENDING, "stroke_names": NAMES_ENDING}
 _COPIED_S = 10.0  # seconds that copying a folder without its times may put between two files
 
 
 @dataclass(frozen=True, eq=False)
 class RefineResult:
     """A corrected CT. `segmented`: labels, volumes and checks after the correction; `before`: the labels as they were;
-    `strokes`: what was drawn, as a scribble map."""
+    `strokes`: what was drawn, in corrections before as well, as a scribble map; `earlier_strokes`: those of before."""
 
     segmented: SegmentResult
     before: Volume
     strokes: Volume
     correction: Correction
+    earlier_strokes: Volume | None = None
 
     @property
     def labels(self) -> Volume:
@@ -58,9 +63,9 @@ class RefineResult:
 
     def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None,
              reporter: Reporter | None = None) -> dict[str, Path]:
-        """Writes one file, or into a folder the files of `segment` and three more: the labels of before, a table of
-        what changed, and the strokes as a scribble map; kind to file. What else an earlier result has there, DICOM for
-        one, shows what was corrected, and goes or is warned of. See `SegmentResult.save`.
+        """Writes one file, or into a folder the files of `segment` and four more: the labels of before, a table of
+        what changed, and the strokes as a scribble map with a table of its values; kind to file. What else an earlier
+        result has there, DICOM for one, shows what was corrected, and goes or is warned of. See `SegmentResult.save`.
 
         Raises UserError for what cannot be written, and for an earlier result unless `overwrite`.
         """
@@ -70,6 +75,8 @@ class RefineResult:
         options = self.segmented.options
         files = target_files(target, name, options.preview, options.dicom, self.segmented.source.path)
         own_files = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
+        if self.earlier_strokes is not None:
+            own_files["earlier_strokes"] = Path(target) / (name + EARLIER_STROKES)
         folder = writable_folder(Path(target))
         allowed = options.overwrite if overwrite is None else overwrite
         refuse_existing([*files.values(), *own_files.values()], allowed)
@@ -78,12 +85,18 @@ class RefineResult:
             self.segmented.write({kind: scratch / path.name for kind, path in files.items()})
             self._write({kind: scratch / path.name for kind, path in own_files.items()})
         remove_earlier(earlier, reporter)
+        if self.earlier_strokes is None:  # of a correction that is no longer there
+            (folder / (name + EARLIER_STROKES)).unlink(missing_ok=True)
         return files | own_files
 
     def _write(self, files: Mapping[str, Path]) -> None:
         write_labelmap(files["before"], self.before)
         write_labelmap(files["strokes"], self.strokes)
+        if self.earlier_strokes is not None:
+            write_labelmap(files["earlier_strokes"], self.earlier_strokes)
         write_table(files["changes"], [change.as_row() for change in self.changes], OrganChange.columns())
+        organs = self.segmented.bundle.label_space.organs
+        write_table(files["stroke_names"], [{"value": organ.index, "organ": organ.name} for organ in organs])
 
 
 def kept_labels(folder: Path, name: str) -> Volume:
@@ -117,6 +130,10 @@ def refuse_kept_strokes(strokes: Path, folder: Path, name: str) -> None:
 
 
 def forget_correction(folder: Path, name: str) -> None:
-    """Removes what a correction keeps beside the labels, once it was taken back."""
-    for ending in ENDINGS.values():
+    """Removes what a correction keeps beside the labels, once it was taken back; strokes of those before stay."""
+    endings = set(ENDINGS.values())
+    if os.path.isfile(folder / (name + EARLIER_STROKES)):
+        put_in_place(folder / (name + EARLIER_STROKES), folder / (name + STROKES_ENDING))
+        endings -= {STROKES_ENDING, NAMES_ENDING}
+    for ending in endings:
         (folder / (name + ending)).unlink(missing_ok=True)

@@ -11,12 +11,13 @@ from ..errors import Code, Problem, UsageError, UserError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..formats.registry import stem_of, written_suffixes
+from ..formats.volume_table import LABELS_ENDING, TABLE_ENDING
 from ..real_paths import real_path
 
-ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
-           "preview": ".preview.png"}
+ENDINGS = {"labelmap": LABELS_ENDING, "segmentation": ".seg.nrrd", "table": TABLE_ENDING, "preview": ".preview.png"}
 # What a correction by strokes keeps of the labels that it changed.
 OF_CORRECTIONS = {"before": ".before.labels.nii.gz", "changes": ".changes.csv"}
+EARLIER_STROKES = ".before.scribble.nii.gz"  # those of the corrections before it
 # Of one file: the first that fits counts, and after these every format of label maps. A plain `.dcm` is a DICOM SEG.
 _KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg"}
 _ONE_RUN_S = 60.0  # seconds that one run may take to write all files of a result

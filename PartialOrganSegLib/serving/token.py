@@ -6,6 +6,7 @@ import hmac
 import os
 import secrets
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Code, UserError
@@ -16,8 +17,11 @@ _OF_OTHERS = 0o077
 
 
 def default_token_file() -> Path:
-    """Beside the user's models."""
-    return user_models().parent / "serve-token"
+    """Beside the user's models. Raises UserError where these have no folder."""
+    try:
+        return user_models().parent / "serve-token"
+    except UserError as error:
+        raise UserError(replace(error.problem, hint="--token-file names a file of its own")) from None
 
 
 def make_token(path: Path) -> bool:

@@ -84,9 +84,11 @@ def train_folds(recipe: Recipe, folder: Path, resume: bool, device: str = "auto"
     steps = sum(stage.steps for stage in recipe.resolved_stages())
     unfinished = [run for run in files if not run.model.exists()]
     if unfinished:
+        runs = f"{len(unfinished)} runs of {steps} steps each, one after the other,"
+        if len(unfinished) == 1:
+            runs = f"1 run of {steps} steps,"
         reporter.warning(Problem(Code.SETTING_SLOW, f"{count} folds", hint="one network alone: leave --folds out",
-                                 found=f"{len(unfinished)} runs of {steps} steps each, one after the other, and a "
-                                       f"model that takes {count} times as long for every CT"))
+                                 found=f"{runs} and a model that takes {count} times as long for every CT"))
     if first:
         _write_folds(folder, folds)
     for number, (run, groups) in enumerate(zip(files, folds, strict=True)):

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..annotation import OUTSIDE
+from .distributed import Processes
 
 MOMENTUM = 0.99  # of the classes' mean confidence, a mini-batch (FreeMatch: 0.999, in a hundred times as many steps)
 
@@ -48,15 +49,18 @@ class Snapshot:
         self.network.load_state_dict(weights)
 
     @torch.no_grad()
-    def fill(self, image: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    def fill(self, image: torch.Tensor, codes: torch.Tensor, processes: Processes | None = None) -> torch.Tensor:
         """Codes (B, z, y, x): what is certain, or outside the image, stays; all other voxels get the singleton of the
         most likely of their candidates, as far as the snapshot is sure enough.
 
-        `image` (B, 1, z, y, x) is the network's input. Images without an open voxel cost nothing.
+        `image` (B, 1, z, y, x) is the network's input. Images without an open voxel cost nothing. `processes` have a
+        part of the mini-batch each, and the classes' confidence is that of all of it.
         """
         decided = self._decided[codes.long()]
         ambiguous = ~decided.flatten(1).all(1)
         if not ambiguous.any():
+            if self.least_confidence:
+                self._carry_on(codes.new_zeros(0).long(), self.class_confidence.new_zeros(0), processes)
             return codes
         filled = codes.clone()
         logits = self.network(image[ambiguous]).movedim(1, -1)
@@ -69,17 +73,21 @@ class Snapshot:
         best = candidates.argmax(1)
         labels = self._code_of_class[best]
         if self.least_confidence:
-            labels = torch.where(self._is_sure(candidates, best), labels, open_codes)
+            confidence = torch.softmax(candidates, dim=1).gather(1, best[:, None]).squeeze(1)
+            self._carry_on(best, confidence, processes)
+            bounds = self.least_confidence * self.class_confidence / self.class_confidence.max()
+            labels = torch.where(confidence >= bounds[best], labels, open_codes)
         images[open_voxels] = labels
         filled[ambiguous] = images
         return filled
 
-    def _is_sure(self, candidates: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
-        """Which voxels (N,) reach the bound of their class `best` (N,). `candidates` (N, C) are logits, -inf where the
-        annotation excludes a class. The classes' confidence is carried on."""
-        confidence = torch.softmax(candidates, dim=1).gather(1, best[:, None]).squeeze(1)
-        for label in torch.unique(best).tolist():
-            of_class = confidence[best == label].mean()
-            self.class_confidence[label].lerp_(of_class, 1 - MOMENTUM)
-        bounds = self.least_confidence * self.class_confidence / self.class_confidence.max()
-        return confidence >= bounds[best]
+    def _carry_on(self, best: torch.Tensor, confidence: torch.Tensor, processes: Processes | None) -> None:
+        """Takes a mini-batch into `class_confidence`: its voxels' most likely classes (N,) and their probabilities
+        (N,). A class without a voxel keeps its value."""
+        sums = confidence.new_zeros(2, len(self.class_confidence))
+        sums[0].index_add_(0, best, confidence)
+        sums[1].index_add_(0, best, torch.ones_like(confidence))
+        if processes is not None:
+            sums = processes.sum(sums)
+        means = torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1), self.class_confidence)
+        self.class_confidence.lerp_(means, 1 - MOMENTUM)

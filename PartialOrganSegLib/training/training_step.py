@@ -116,7 +116,7 @@ class TrainingStep:
         with self.autocast():
             if self.snapshot is not None and self.stage.pseudo_labels is not None:
                 self._renew_snapshot(self.snapshot, self.stage.pseudo_labels, stage_step)
-                pseudo_map = self.snapshot.fill(image, targets.candidate_map)
+                pseudo_map = self.snapshot.fill(image, targets.candidate_map, self.processes)
             if self.objective.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
                     targets = replace(targets, teacher=self.teacher(image))

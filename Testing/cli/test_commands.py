@@ -50,6 +50,27 @@ def test_wrong_use_is_one_line_and_2(wrong, capsys):
     assert "--help" in captured.err
 
 
+@pytest.mark.parametrize(("words", "subject"), [
+    (["learn", ""], "word 2"), (["learn", "a", "-o", " "], "-o"), (["learn", "a", "--annotated="], "--annotated"),
+    (["finetune", "--model", "", "--data", "a", "-o", "b"], "--model"), (["segment", "a", "-o", ""], "-o")])
+def test_an_empty_word_is_refused(words, subject, tmp_path, monkeypatch, capsys):
+    """What an unset variable of a script leaves: as a folder it would be the one at hand, as a list everything."""
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert capsys.readouterr().err == (f"error: {subject}: expected a value, found an empty one; is a variable of your "
+                                       "script unset?\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [
+    ["learn", "a", "--annotated", ", ,"], ["learn", "a", "--validate", ","],
+    ["finetune", "-o", "a", "--validate", ","]])
+def test_a_list_without_an_entry_is_refused(words, capsys):
+    """It was taken as if the option were left out, which means all."""
+    assert main(words) == 2
+    assert "expected names separated by commas, found" in capsys.readouterr().err
+
+
 def test_wrong_use_with_json_events(capfd):
     assert main(["segment", "--json-events"]) == 2
     captured = capfd.readouterr()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from PartialOrganSegLib import logfile
 from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.serving.token import default_token_file
 from Testing.helpers.training_data import write_case, write_manifest, write_yaml
 
 LONG = "x" * 5000
@@ -67,3 +71,24 @@ def test_pipes_among_the_files_of_a_folder_do_not_count(label: str, tmp_path: Pa
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert len(list((tmp_path / "s").iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no numbers of users there")
+def test_a_user_without_a_home_folder_has_the_shipped_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture) -> None:
+    """A container that runs under a number of its own: no HOME, and no entry in the system's list of users."""
+    import pwd
+
+    for name in ("HOME", "PARTIALORGANSEG_MODELS", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    assert main(["models", "info", "embedded"]) == 0
+    assert main(["models", "list"]) == 0
+    assert "embedded" in capsys.readouterr().out
+    assert main(["models", "install", str(tmp_path / "model.zip")]) == 1
+    assert "PARTIALORGANSEG_MODELS: expected a folder for your models" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--token-file names a file of its own"):
+        default_token_file()
+    assert logfile.user_log().parent == Path(tempfile.gettempdir())

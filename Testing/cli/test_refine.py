@@ -50,7 +50,7 @@ def test_files_changes_and_undo(folder: Path, capsys: pytest.CaptureFixture) -> 
     out = folder / "out"
     assert sorted(path.name for path in out.iterdir()) == [
         "scan.before.labels.nii.gz", "scan.changes.csv", "scan.labels.nii.gz", "scan.preview.png",
-        "scan.scribble.nii.gz", "scan.seg.nrrd", "scan.volumes.csv"]
+        "scan.scribble.csv", "scan.scribble.nii.gz", "scan.seg.nrrd", "scan.volumes.csv"]
     start, after = (read_labelmap(path).array for path in (folder / "start.nii.gz", out / "scan.labels.nii.gz"))
     assert (after == SPLEEN).sum() > 800
     with open(out / "scan.changes.csv", newline="") as stream:
@@ -64,6 +64,39 @@ def test_files_changes_and_undo(folder: Path, capsys: pytest.CaptureFixture) -> 
     assert not (out / "scan.before.labels.nii.gz").exists()
     assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "-o", str(out)]) == 1
     assert "--undo takes the latest correction back, once" in capsys.readouterr().err
+
+
+def test_strokes_of_several_corrections_are_kept(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert refine(folder, "--no-preview") == 0
+    out = folder / "out"
+    corrected, kept = out / "scan.labels.nii.gz", out / "scan.scribble.nii.gz"
+    first = read_labelmap(kept).array
+    z, y, x = FIRST_MIDDLE
+    points = [(GRID.matrix @ [column, y, z + 2, 1])[:3].tolist() for column in (x - 2, x + 2)]
+    write_strokes(folder / "zweite ä.json", Strokes(image="scan.nii.gz", drawn_by="a test", licence="CC0-1.0", strokes=[
+        Stroke(organ="background", points=points, width_mm=4.0)]))
+    again = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "zweite ä.json"), "--labels",
+             str(corrected), "-o", str(out), "--no-preview", "--overwrite"]
+    assert main(again) == 0
+    both = read_labelmap(kept).array
+    np.testing.assert_array_equal(both[first == SPLEEN], SPLEEN)
+    assert (both == 0).any()
+    np.testing.assert_array_equal(read_labelmap(corrected).array[both != 255], both[both != 255])
+    # The strokes of the first correction are there until it is taken back itself.
+    assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "--no-preview", "-o", str(out)]) == 0
+    np.testing.assert_array_equal(read_labelmap(kept).array, first)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "scan.labels.nii.gz", "scan.scribble.csv", "scan.scribble.nii.gz", "scan.seg.nrrd", "scan.volumes.csv"]
+    assert main(again) == 0
+    np.testing.assert_array_equal(read_labelmap(kept).array, both)
+    # Of an organ that the model does not have, they are of another one.
+    (out / "scan.scribble.csv").write_text(f"value,organ\n{SPLEEN},lump\n", "utf-8")
+    assert main(again) == 1
+    assert "earlier strokes of the organs of word16, found one of lump; move them" in capsys.readouterr().err
+    # Another correction of other labels begins anew.
+    assert refine(folder, "--overwrite", "--no-preview") == 0
+    np.testing.assert_array_equal(read_labelmap(kept).array, first)
+    assert not (out / "scan.before.scribble.nii.gz").exists()
 
 
 def test_undo_leaves_the_only_strokes(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -319,7 +319,11 @@ def test_what_has_no_partner_is_told(study, capsys):
 
 @pytest.mark.parametrize(("change", "message"), [
     (["--organs", "lever"], "did you mean 'liver'"), (["--label-space", "word17"], "did you mean 'word16'"),
-    (["--names", "a,b"], "--names: expected 1, found 2"), (["--worst", "-1"], "--worst"),
+    (["--names", "a,b"], "--names: expected a name for PRED, found a, b"),
+    (["--names", ","], "--names: expected names separated by commas, found ','"),
+    (["--names", ""], "--names: expected a value, found an empty one"),
+    (["--annotated", "all,spleen"], "--annotated: expected organs or all, found both ('all,spleen')"),
+    (["--annotated", "background,spleen"], "unknown organ 'background'"), (["--worst", "-1"], "--worst"),
     (["--against", "nowhere"], "nowhere: expected a file or a folder")])
 def test_wrong_settings_are_one_line(change, message, study, capsys):
     assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out"), *change]) in (1, 2)

@@ -70,16 +70,28 @@ def test_a_label_map_of_another_label_space_is_read_by_its_names(how, tmp_path):
     assert listener.lines == [f"{path}: no organ of word16: aorta; taken as background"]
 
 
-def test_labels_that_were_changed_since_are_taken_by_number_and_told(tmp_path):
+def test_labels_that_were_changed_since_are_taken_by_number_where_that_may_be(tmp_path):
     path = tmp_path / "a.labels.nii.gz"
-    write_result(path, labels_of(OTHER), OTHER)
-    changed = labels_of(OTHER)
+    some = label_space_of_names("some", ["liver", "spleen", "pancreas"])  # in this order in word16 too
+    write_result(path, labels_of(some), some)
+    changed = labels_of(some)
     changed.array[4] = 1
     write_labelmap(path, changed)
     listener = Listener()
     np.testing.assert_array_equal(read_named_labels(path, WORD16, listener).array, changed.array)
     assert len(listener.lines) == 1
     assert "its numbers are taken as those of word16" in listener.lines[0]
+
+
+def test_changed_labels_of_other_organs_are_refused(tmp_path):
+    path = tmp_path / "a.labels.nii.gz"
+    write_result(path, labels_of(OTHER), OTHER)
+    changed = labels_of(OTHER)
+    changed.array[4] = 1
+    write_labelmap(path, changed)
+    with pytest.raises(UserError, match=r"labels of the organs of word16, found a table \(a.volumes.csv\) that lists "
+                                        "aorta, and volumes that are not those of the labels"):
+        read_named_labels(path, WORD16)
 
 
 def test_a_value_that_the_table_does_not_name_is_refused(tmp_path):

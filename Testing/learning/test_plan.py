@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.formats.dicom_source import Maker
@@ -195,6 +196,27 @@ def test_known_organs_are_added_and_others_are_asked_about(tmp_path):
     assert yaml.safe_load(plan.manifest.read_text("utf-8"))["label_space"] == [*SPACE.names, *plan.new_organs]
     with pytest.raises(UserError, match=r"--annotated: .*'milt'"):
         plan_of(tmp_path, annotated=["milt"])
+
+
+def test_all_organs_may_be_asked_for_but_not_beside_others(tmp_path, capsys):
+    folder, out = tmp_path / "Fälle 1", tmp_path / "out"
+    write_mask(folder / "a" / "liver.nii.gz", write_patient(folder / "a", 0), 1)
+    assert main(["learn", str(folder), "-o", str(out), "--annotated", "liver,all"]) == 2
+    assert "expected organs or all, found both ('liver,all')" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["learn", str(folder), "-o", str(out), "--annotated", "all"]) == 2
+    assert "--yes: expected it where nobody can be asked" in capsys.readouterr().err
+    assert "annotated: [liver]" in (out / "manifest.yaml").read_text(encoding="utf-8")
+
+
+def test_a_slip_in_the_label_map_ends_the_run_before_the_folder_is_looked_at(tmp_path):
+    """It left out the label maps, one after the other, and went on with what else there was."""
+    labels = write_patient(tmp_path / "a", 0)
+    write_mask(tmp_path / "a" / "liver.nii.gz", labels, 1)
+    labels = write_patient(tmp_path / "b", 1)
+    write_image(tmp_path / "b" / "drawn.nii.gz", labels)
+    with pytest.raises(UserError, match=r"--label-map: expected a value and an organ such as 1=liver, found '2'"):
+        plan_of(tmp_path, label_map="1=liver,2")
 
 
 def test_masks_that_overlap_leave_open_which_of_both_it_is(tmp_path):

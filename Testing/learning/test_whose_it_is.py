@@ -13,13 +13,24 @@ import yaml
 
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.formats.own_slices import OwnSlices
 from PartialOrganSegLib.learning.label_maps import MOST_VALUES, MaskSource, join_masks
+from PartialOrganSegLib.learning.plan import FolderOptions, make_plan
 from PartialOrganSegLib.learning.run import LearnOptions, prepare
 from PartialOrganSegLib.learning.state import read_state
 from PartialOrganSegLib.learning.survey import Drawing, Form
 from Testing.helpers.finetune_data import write_start
-from Testing.helpers.learn_folder import grid_of, known_voxels, plan_of, problems_of, said, write_mask, write_patient
+from Testing.helpers.learn_folder import (
+    SPACE,
+    grid_of,
+    known_voxels,
+    plan_of,
+    problems_of,
+    said,
+    write_mask,
+    write_patient,
+)
 from Testing.helpers.training_data import write_image
 
 
@@ -111,6 +122,44 @@ def test_two_data_sets_may_number_their_patients_alike(tmp_path):
         (tmp_path / centre / "dataset.json").write_text(json.dumps(description), "utf-8")
     plan = plan_of(tmp_path)
     assert [case.name for case in load_manifest(plan.manifest).cases] == ["case_1", "there case_1"]
+
+
+def write_listed(folder: Path, seeds: dict[str, int], group: str | None = None) -> None:
+    """A manifest with a case for each name, of one group where it is stated."""
+    cases = []
+    for name, seed in seeds.items():
+        labels = write_patient(folder, seed, f"{name}.nii.gz")
+        write_image(folder / f"{name}_label.nii.gz", labels)
+        cases.append({"image": f"{name}.nii.gz", "label": f"{name}_label.nii.gz"} | ({"group": group} if group else {}))
+    content = {"label_space": list(SPACE.names), "datasets": [{"name": "d", "kind": "full", "cases": cases}]}
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(content), "utf-8")
+
+
+def groups_in(plan) -> dict[str, str]:
+    return {case.name: case.group for case in load_manifest(plan.manifest).cases}
+
+
+def test_patients_of_two_manifests_are_apart_by_number_and_together_by_image(tmp_path):
+    """All groups were written as if somebody had stated them: two patients called 001 were one, and a CT that two
+    manifests list was trained and validated on."""
+    write_listed(tmp_path / "a ü" / "data", {"001": 0, "first": 1})
+    write_listed(tmp_path / "b" / "data", {"001": 2, "second": 1})
+    write_listed(tmp_path / "c" / "data", {"001": 3})
+    groups = groups_in(plan_of(tmp_path))
+    assert sorted(groups) == ["001", "data 001", "data 001 2", "first", "second"]
+    assert groups["first"] == groups["second"]
+    assert len(set(groups.values())) == 4
+
+
+def test_a_group_that_two_manifests_state_stays_one_and_is_told(tmp_path, capsys):
+    write_listed(tmp_path / "a", {"early": 0, "late": 1}, "anna")
+    write_listed(tmp_path / "b", {"other": 2}, "anna")
+    write_patient(tmp_path / "anna", 3)
+    assert set(groups_in(make_plan(tmp_path, tmp_path / "out", SPACE, FolderOptions(), None,
+                                   ConsoleReporter())).values()) == {"anna"}
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("is taken for")[2] for line in lines if "the group 'anna'" in line] == [
+        " the same patient as that of the CT anna; if they are two, give one another 'group'"] * 2
 
 
 def test_a_table_called_dataset_json_hides_no_patients(tmp_path):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import yaml
 from PIL import Image
 
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.segmenting.backend import computes_bfloat16
 from Testing.helpers.repository import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))
 import reproduce
+from reproduction.budgets import SMALL, row_recipe
+from reproduction.runs import Run
+from reproduction.tables import TABLES
 
 ORGANS = ("liver", "spleen", "left_kidney")
 
@@ -76,3 +82,24 @@ def test_bfloat16_is_refused_by_processors_without_it(monkeypatch, tmp_path, cap
     assert capsys.readouterr().err.splitlines() == [
         "error: --half-precision: expected a processor with bfloat16, found one without, which trains in float32"]
     assert not list(tmp_path.iterdir())
+
+
+def test_folds_share_a_rows_steps_and_their_ensemble_is_measured(blocks, tmp_path):
+    table = TABLES["word"]
+    row = replace(next(row for row in table.rows if row.key == "dense"), folds=3)
+    recipe = row_recipe(table, row, replace(SMALL, steps=7), blocks, 0)
+    run = Run.in_folder(tmp_path / "läufe", row.key, 0, recipe, ORGANS, ORGANS, (), row.folds)
+    result = run.carry_out("cpu", Reporter())
+    assert (result.steps, [step for step, _ in result.curve]) == (2, [])  # two are too few for a line of the log
+    assert len(list(run.folder.glob("fold_*/model"))) == 3
+    assert len(load_bundle(run.folder / "model").folds) == 3
+    assert run.result() == result
+    # With one network it is another run.
+    assert Run.in_folder(tmp_path / "läufe", row.key, 0, recipe, ORGANS, ORGANS, ()).folder != run.folder
+
+
+def test_rows_that_the_data_has_no_organs_for_are_told(blocks, tmp_path, capsys):
+    assert reproduce.main(["--table", "own_parts", "--data", str(blocks), "--rows", "own", "--organs",
+                           ",".join(ORGANS), "--work", str(tmp_path / "work"), "--device", "cpu"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: own_parts: expected organs that all data sets of a row annotate, found none for own")

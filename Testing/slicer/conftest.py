@@ -97,7 +97,9 @@ def licences_known(tmp_path, monkeypatch):
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
     accepted = {model_licence.setting(card): model_licence.fingerprint(card)
              for card in model_cards.installed_models().values()}
-    accepted["PartialOrganSeg/WorkList"] = str(tmp_path / "work list")  # instead of one among the user's documents
+    work_list = tmp_path / "work list"  # instead of one among the user's documents
+    work_list.mkdir()
+    accepted["PartialOrganSeg/WorkList"] = str(work_list)
     monkeypatch.setattr(settings, "read_setting", accepted.get)
     monkeypatch.setattr(settings, "write_setting", accepted.__setitem__)
     return accepted

@@ -43,7 +43,8 @@ def train_in_two(recipe: Path, folder: Path, *words: str) -> subprocess.Complete
 
 
 def test_two_processes_compute_what_one_would(tmp_path):
-    """Dice, prior and sampled voxels included: losses that do not add up over parts of a batch."""
+    """Dice, prior and sampled voxels included: losses that do not add up over parts of a batch; and the confidence that
+    pseudo-labels need, which only the process with the partial case has voxels for."""
     entries = [write_case(tmp_path, f"case{number}", number) for number in range(4)]
     manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
         {"name": "full", "kind": "full", "cases": entries[:2]},
@@ -52,7 +53,8 @@ def test_two_processes_compute_what_one_would(tmp_path):
         {"name": "held", "kind": "full", "cases": entries[3:]}]})
     # The partial case gives the prior something to say, in one of the two processes only.
     changes = {"losses": {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "prior_primal_dual": 0.1},
-               "voxels_per_set": 300, "validation": {"groups": ["case3"], "every": 10},
+               "pseudo_labels": {"every": 1, "least_confidence": 0.5}, "voxels_per_set": 300,
+               "validation": {"groups": ["case3"], "every": 10},
                "optimiser": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "ema": 0.5, "warmup_steps": 0}}
     recipe = write_recipe(tmp_path, manifest, **changes)
     # Two processes of two patches each see the same four as one process.
@@ -67,6 +69,9 @@ def test_two_processes_compute_what_one_would(tmp_path):
     for name, value in states[0]["network"].items():
         assert torch.allclose(states[1]["network"][name], value, rtol=1e-3, atol=1e-4), name
     assert states[1]["settings"]["batch"] == 4
+    confidence = states[0]["class_confidence"]
+    assert (confidence < 1).any()
+    assert states[1]["class_confidence"] == pytest.approx(confidence, abs=1e-4)
 
 
 def test_two_processes_train_folds(tmp_path):

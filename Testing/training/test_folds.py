@@ -101,7 +101,7 @@ def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
             file.unlink()
     (run / "fold_2" / "model").rename(run / "old")
     assert main([*command, "--resume"]) == 0
-    assert "1 runs of 4 steps" in capsys.readouterr().err
+    assert "folds: 1 run of 4 steps, and a model that takes 3 times as long" in capsys.readouterr().err
     assert (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns == modified
     assert main([*command, "--resume"]) == 0  # all are there: nothing is trained, and nothing said of its cost
     assert "folds:" not in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The trainer's parts: schedules, optimisers, frozen parameters, pseudo-labels, logs, memory."""
+"""The trainer's parts: schedules, optimisers, frozen parameters, logs, memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
@@ -21,7 +18,6 @@ from PartialOrganSegLib.training.memory import fitting_patch, is_out_of_memory
 from PartialOrganSegLib.training.objective import Objective
 from PartialOrganSegLib.training.optimisation import build_optimiser, build_schedule, train_only
 from PartialOrganSegLib.training.optimisers import OPTIMISERS
-from PartialOrganSegLib.training.pseudo_labels import Snapshot
 from PartialOrganSegLib.training.settings import NetworkSettings, OptimiserSettings, ScheduleSettings, Stage
 from PartialOrganSegLib.training.start import class_layers
 from PartialOrganSegLib.training.training_step import TrainingStep
@@ -136,51 +132,6 @@ def test_only_the_named_parameters_are_trained():
     assert len(train_only(network, None)) == 8
     with pytest.raises(UserError, match=r"train_parameters: .*found 'fusionn'.*did you mean 'fusion\.[01]'"):
         train_only(network, "fusionn")
-
-
-class Constant(nn.Module):
-    """Logits that are what it was given, of the images whose voxels are their number."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("logits", logits)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.logits[image[:, 0, 0, 0, 0].long()]
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 2**31))
-def test_pseudo_labels_stay_within_candidate_sets(seed):
-    """Zhou 2019, equation 5: the most likely class among those the annotation allows; what is certain stays,
-    and what lies outside the image gets no label."""
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.cat([torch.ones(2, 4), torch.eye(4)[torch.randperm(4, generator=generator)],
-                       (torch.rand(3, 4, generator=generator) < 0.5).float()]).bool()
-    # A set must not be empty.
-    table[6:, 0] = True
-    logits = torch.randn(2, 4, 2, 3, 3, generator=generator)
-    codes = torch.randint(0, 9, (2, 2, 3, 3), generator=generator).to(torch.uint8)
-    images = torch.arange(2.0)[:, None, None, None, None].expand(2, 1, 2, 3, 3)
-    filled = Snapshot(Constant(logits), table, 1).fill(images, codes)
-    for place in torch.cartesian_prod(*(torch.arange(n) for n in codes.shape)):
-        b, z, y, x = place.tolist()
-        if codes[b, z, y, x] == OUTSIDE:
-            assert filled[b, z, y, x] == OUTSIDE
-            continue
-        allowed = table[int(codes[b, z, y, x])]
-        best = max(range(4), key=lambda c: float(logits[b, c, z, y, x]) if allowed[c] else float("-inf"))
-        assert table[int(filled[b, z, y, x])].tolist() == [c == best for c in range(4)]
-
-
-def test_certain_images_cost_no_prediction():
-    snapshot = Snapshot(nn.Identity(), torch.cat([torch.ones(2, 2), torch.eye(2)]).bool(), 3)
-    # Calling the network would fail.
-    snapshot.network.forward = None
-    codes = torch.full((2, 2, 2, 2), 2, dtype=torch.uint8)
-    codes[0, 0] = OUTSIDE
-    assert snapshot.fill(torch.zeros(2, 1, 2, 2, 2), codes) is codes
-    assert [snapshot.due(step) for step in range(5)] == [True, False, False, True, False]
 
 
 class Greedy(nn.Module):

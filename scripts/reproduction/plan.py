@@ -62,8 +62,8 @@ class Plan:
 def make_plan(table: Table, budget: Budget, choice: Choice, reporter: Reporter) -> Plan:
     """Makes the data where it is not there yet, deals it to the data sets for every seed, and lists the runs.
 
-    Rows that are trained on a set without any of the organs are left out, with a warning. Raises UserError for unknown
-    rows and organs, and for too few cases.
+    Rows that are trained on a set without any of the organs are left out, with a warning. Raises UserError where that
+    leaves none, for unknown rows and organs, and for too few cases.
     """
     rows, organs = _rows(table, choice.rows), _organs(table, budget, choice)
     # All data is made here and now: runs are processes, two of which would make the same file.
@@ -75,6 +75,9 @@ def make_plan(table: Table, budget: Budget, choice: Choice, reporter: Reporter) 
             possible.append(row)
         else:
             reporter.warning(f"{row.title}: left out, a set it is trained on has none of the organs")
+    if not possible:
+        raise UserError(code=Code.NO_CASES, subject=table.key, expected="organs that all data sets of a row annotate",
+                        found=f"none for {', '.join(row.key for row in rows)}")
     # Seed by seed, so that every row has a figure early and all of them are compared on equal terms throughout.
     runs = []
     for seed, place in enumerate(places):

@@ -40,7 +40,8 @@ def exported_rows(segmentation: slicer.vtkMRMLSegmentationNode, all_organs: bool
 @dataclass
 class ExportRun:
     """One export into `target`. `name` is what the files are called; `reference`: a folder of the CT's DICOM series
-    that the user chose, None for the files that Slicer knows. Make it with `begin`; `clean_up` at the end."""
+    that the user chose, None for the files that Slicer knows. `lost`: voxels that organs have lost to later ones which
+    overlap with them. Make it with `begin`; `clean_up` at the end."""
 
     folder: Path
     segmentation: slicer.vtkMRMLSegmentationNode
@@ -52,6 +53,7 @@ class ExportRun:
     overwrite: bool
     reference: Path | None = None
     arguments: list[str] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
@@ -91,7 +93,8 @@ class ExportRun:
         own = vtk.vtkMatrix4x4()
         self.volume.GetIJKToRASMatrix(own)
         if self.format is not ExportFormat.NIFTI and self._is_straight:
-            yield from counted(write_labels(self.segmentation, values, self.volume, own, path), progress)
+            lost = yield from counted(write_labels(self.segmentation, values, self.volume, own, path), progress)
+            self.lost = {self.organs[number - 1].organ: voxels for number, voxels in lost.items()}
             return
         if self.format is not ExportFormat.NIFTI:
             self.arguments.append(RESAMPLE)
@@ -101,7 +104,9 @@ class ExportRun:
         if self.format is not ExportFormat.NIFTI:
             self.arguments += [COMPARE, str(path_of_ct)]
         with grid_of(self.volume, ct) as reference:
-            yield from counted(write_labels(self.segmentation, values, reference, ct.ijk_to_file, path), progress)
+            work = write_labels(self.segmentation, values, reference, ct.ijk_to_file, path)
+            lost = yield from counted(work, progress)
+        self.lost = {self.organs[number - 1].organ: voxels for number, voxels in lost.items()}
 
     def _write_reference(self) -> Generator[Progress, None, None]:
         progress = Progress(_("finding the DICOM series"), 1, 3, None)

@@ -13,6 +13,7 @@ from PartialOrganSegLib.errors import Code, UserError
 from ..scene.ct_identity import ct_file_name
 from ..scene.ct_tag import link_to_ct, why_no_ct
 from ..scene.dicom_files import series_files
+from ..scene.organ_rows import rows
 from ..shell.job import Job, Outcome
 from ..shell.parameters import ExportFormat, ExportOrgans
 from ..shell.progress import ProgressStrip
@@ -70,6 +71,9 @@ class ExportSection(Section):
             return _("Python packages are missing: install them above.")
         if node is None:
             return _("There is no segmentation yet.")
+        if not rows(node):
+            return _("{name} was not made by PartialOrganSeg: its segments are not marked as organs.").format(
+                name=node.GetName())
         why = why_no_ct(node)
         if why:
             return why
@@ -169,6 +173,10 @@ class ExportSection(Section):
             names = ", ".join(Path(path).name for path in self._files.values())
             lines = [_("Organs written to {folder}: {count}, in {names}").format(
                 count=len(run.organs), folder=run.target, names=names)]
+            if run.lost:
+                lost = ", ".join(f"{organ.replace('_', ' ')} {voxels}" for organ, voxels in run.lost.items())
+                lines.append(_("Organs overlap, and a voxel is written for one alone, the later in the list. Voxels "
+                               "that are missing so: {organs}.").format(organs=lost))
             text = "\n".join([*lines, *map(run.with_names, outcome.warnings)])
         self.strip.ended(outcome, text)
         self._clean_up()

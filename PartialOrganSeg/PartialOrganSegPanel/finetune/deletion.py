@@ -36,17 +36,23 @@ class Deletion:
     def _ask(self) -> None:
         settings = self._panel.parameters.finetune
         folder = runs.folder_of_runs(settings)
-        copies = copies_below(folder)
+        found = copies_below(folder)
+        copies = [run_copies for run_copies in found if not run_copies.in_use]
+        left = ""
+        if len(copies) < len(found):
+            left = _("{count} runs work in another window, and keep theirs.").format(count=len(found) - len(copies))
         if not copies:
-            self._strip.say(_("No run in {folder} holds copies of CTs.").format(folder=folder))
+            text = _("No run in {folder} holds copies of CTs.").format(folder=folder)
+            self._strip.say(left or text)
             return
-        finished = [run_copies for run_copies in copies if not run_copies.resumable]
+        finished = [run_copies for run_copies in copies if run_copies.finished]
         question = _("{count} runs in {folder} hold copies of CTs and labels: {size}.").format(
             count=len(copies), folder=folder, size=size_text(copies))
         choices = [("all", _("Delete all, {size}").format(size=size_text(copies)))]
         if len(finished) < len(copies):
-            question += " " + _("{count} of them were interrupted and cannot be resumed without.").format(
+            question += " " + _("{count} of them are not finished and cannot begin or be resumed without.").format(
                 count=len(copies) - len(finished))
+        question = " ".join(filter(None, [question, left]))
         # a choice of its own only where it differs from "all"
         if finished and len(finished) < len(copies):
             choices.insert(0, ("finished", _("Delete those of finished runs, {size}").format(size=size_text(finished))))

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.file_locks import locked
+
 from . import run as runs
 from .export import DATA, manifest_of
 
 IMAGES = "*.nrrd"  # in DATA: the CTs and their label maps; the manifest with the cases' names stays
+LOCK = ".lock"  # as PartialOrganSegLib.finetuning.run_folder.LOCK_FILE, which cannot be imported without pydantic
 WORKING_COPIES = ("cache", "cases", "replay", "looks")  # that the command makes in the run's folder
 
 
@@ -27,6 +30,25 @@ class PatientCopies:
     def resumable(self) -> bool:
         """Whether the run was interrupted, so that it cannot go on without them."""
         return runs.state(self.run) == runs.STARTED
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run needs them no more. One that has not begun to learn may be about to, in another window."""
+        return runs.state(self.run) == runs.FINISHED
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the command works on the run now, of whatever window."""
+        path = self.run / LOCK
+        if not path.is_file():
+            return False
+        try:
+            handle = locked(path)
+        except OSError:
+            return True
+        if handle is not None:
+            handle.close()
+        return handle is None
 
     def delete(self) -> None:
         """Raises OSError where something cannot be removed."""

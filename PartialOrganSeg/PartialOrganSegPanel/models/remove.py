@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import uuid
 
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.folders import user_models
 
 from ..shell.model_cards import ModelCard
@@ -14,8 +16,9 @@ from ..shell.model_cards import ModelCard
 
 def why_not_remove(card: ModelCard) -> str:
     """Why a model cannot be removed; empty when it can."""
-    if card.folder.parent == user_models():
-        return ""
+    with contextlib.suppress(UserError):  # who has no folder for models has the shipped ones alone
+        if card.folder.parent == user_models():
+            return ""
     return _("{name} is shipped with the extension and stays.").format(name=card.name)
 
 

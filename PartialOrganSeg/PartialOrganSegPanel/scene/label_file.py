@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,25 +31,30 @@ class ChangedMeanwhile(UserError):
 
 def write_labels(segmentation: slicer.vtkMRMLSegmentationNode, values: Mapping[str, int],
                  reference: slicer.vtkMRMLScalarVolumeNode, ijk_to_file: vtk.vtkMatrix4x4,
-                 path: Path) -> Generator[None, None, None]:
+                 path: Path) -> Generator[None, None, dict[int, int]]:
     """Writes uint8 voxels, those of `reference`: `values` says which number each segment (by ID) gets.
 
-    `ijk_to_file`: voxel indices to the file's coordinates. Of segments that overlap the later one of `values` counts. A
-    step is a slab. Raises OSError, and ChangedMeanwhile when a segment is edited between two steps.
+    `ijk_to_file`: voxel indices to the file's coordinates. Of segments that overlap the later one of `values` counts;
+    gives how many voxels each number has lost so. A step is a slab. Raises OSError, and ChangedMeanwhile when a segment
+    is edited between two steps.
     """
-    yield from write_label_layers([(segmentation, values)], reference, ijk_to_file, path)
+    lost: Counter[int] = Counter()
+    yield from write_label_layers([(segmentation, values)], reference, ijk_to_file, path, lost=lost)
+    return dict(lost)
 
 
 def write_label_layers(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Mapping[str, int]]],
                        reference: slicer.vtkMRMLScalarVolumeNode, ijk_to_file: vtk.vtkMatrix4x4, path: Path,
-                       outside: int = 0) -> Generator[None, None, None]:
-    """As `write_labels`, of several segmentations, the later over the earlier. `outside`: where no segment is."""
+                       outside: int = 0, lost: Counter[int] | None = None) -> Generator[None, None, None]:
+    """As `write_labels`, of several segmentations, the later over the earlier. `outside`: where no segment is; `lost`
+    counts the voxels that a number loses to a later one."""
     size = tuple(reference.GetImageData().GetDimensions())
-    yield from write_nrrd(path, size, np.dtype(np.uint8), ijk_to_file, label_slabs(layers, reference, outside))
+    yield from write_nrrd(path, size, np.dtype(np.uint8), ijk_to_file, label_slabs(layers, reference, outside, lost))
 
 
 def label_slabs(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Mapping[str, int]]],
-                reference: slicer.vtkMRMLScalarVolumeNode, outside: int = 0) -> Iterator[np.ndarray]:
+                reference: slicer.vtkMRMLScalarVolumeNode, outside: int = 0,
+                lost: Counter[int] | None = None) -> Iterator[np.ndarray]:
     """The label map of `write_label_layers` in slabs of slices (see `slab_bounds`), uint8 (z, y, x). Raises
     ChangedMeanwhile when a segment is edited between two of them."""
     size = tuple(reference.GetImageData().GetDimensions())
@@ -60,8 +66,14 @@ def label_slabs(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Mapping[s
                 raise ChangedMeanwhile(_("{name}: organs were changed while they were written.").format(
                     name=layer[0].GetName()))
         slab = np.full((end - start, size[1], size[0]), outside, np.uint8)
-        for part in parts:
+        for number, part in enumerate(parts):
+            before = None
+            if lost is not None and number:  # what is drawn first covers nothing
+                before = slab.copy()
             part.draw(slab, start)
+            if before is not None:
+                values, voxels = np.unique(before[(before != slab) & (before != outside)], return_counts=True)
+                lost.update(dict(zip(values.tolist(), voxels.tolist(), strict=True)))
         yield slab
 
 

@@ -135,13 +135,17 @@ def spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode
 
 def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation,
              earlier: Mapping[str, Sequence[str]]) -> None:
-    """Puts each staged segment in the place of the earlier ones of its organ (their IDs), or at the end."""
+    """Puts each staged segment in the place of the earlier ones of its organ (their IDs), or at the end. It is called
+    and coloured as the first of these: the user may have chosen that."""
     for organ in staged.GetSegmentIDs():
         place = segmentation.GetNumberOfSegments()
         # another ID than the earlier one's, under which its prediction and its times are kept: undo brings it back
         segment_id = segmentation.GenerateUniqueSegmentID(organ)
         if organ in earlier:
             place = segmentation.GetSegmentIndex(earlier[organ][0])
+            before = segmentation.GetSegment(earlier[organ][0])
+            staged.GetSegment(organ).SetName(before.GetName())
+            staged.GetSegment(organ).SetColor(before.GetColor())
         for earlier_id in earlier.get(organ, ()):
             segmentation.RemoveSegment(earlier_id)
         segmentation.AddSegment(staged.GetSegment(organ), segment_id)

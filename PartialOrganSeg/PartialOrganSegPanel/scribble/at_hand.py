@@ -20,6 +20,7 @@ class AtHand:
     def __init__(self, panel: SharedPanel) -> None:
         self._panel = panel
         self._organs_of: tuple[str, tuple[Organ, ...]] = ("", WORD16.organs)  # of the model of that name
+        self._chosen_of: dict[str, str] = {}  # by the ID of a CT the one of its segmentations that was chosen last
 
     @property
     def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -33,8 +34,17 @@ class AtHand:
 
     @property
     def result(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """The predicted segmentation of the CT."""
-        return result_of(self.volume, self._panel.parameters.segmentation)
+        """The predicted segmentation of the CT: of several the one that was chosen last, also while section Review
+        looks at another CT's."""
+        volume, chosen = self.volume, self._panel.parameters.segmentation
+        result = result_of(volume, chosen)
+        if result is None:
+            return None
+        if result is not chosen:
+            before = slicer.mrmlScene.GetNodeByID(self._chosen_of.get(volume.GetID(), "none"))
+            return result_of(volume, before)
+        self._chosen_of[volume.GetID()] = result.GetID()
+        return result
 
     def result_to_change(self) -> slicer.vtkMRMLSegmentationNode | None:
         """As `result`, and from now on the panel's segmentation: section Review watches what strokes do to it, and its

@@ -8,7 +8,7 @@ one of them that is drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,17 +185,15 @@ class LiveCorrection:
         except UserError as error:
             self._say(str(error))
             return
-        values, drawn_of = self._values(), set(strokes.values.tolist())
-        accepted = [row.organ for row in rows(result) if row.state in DECIDED and row.organ in values
-                    and values[row.organ] not in drawn_of]
+        accepted = self._not_drawn((row.organ for row in rows(result) if row.state in DECIDED), strokes)
         new = strokes.map_of(box)
-        on_accepted = (new != NOT_DRAWN) & np.isin(labels, [values[organ] for organ in accepted])
+        on_accepted = (new != NOT_DRAWN) & np.isin(labels, list(accepted.values()))
         new[on_accepted] = NOT_DRAWN
         if (new == NOT_DRAWN).all():
             self._say(_("Accepted organs stay as they are. To correct one, choose it and draw."))
             return
         try:
-            number = self._child.ask(box, labels, self._drawn.map_of(box), new, accepted)
+            number = self._child.ask(box, labels, self._drawn.map_of(box), new, list(accepted))
         except OSError as error:
             self._say(str(error))
             return
@@ -231,16 +229,26 @@ class LiveCorrection:
                    for part, start in zip(slices_of(box), pending.box[::2], strict=True))
         before = pending.before[z, y, x]
         accepted = [row.organ for row in rows(result) if row.state in DECIDED]
+        # also those that were accepted since it was asked for
+        kept = self._not_drawn(accepted, pending.new)
         try:
-            after = self._child.labels(event)
+            answer = self._child.labels(event)
+            held = np.isin(before, list(kept.values())) | np.isin(answer, list(kept.values()))
+            after = np.where(held, before, answer)
             changed = self._change(result, box, before, after)
         except (OSError, ValueError, UserError) as error:
             self._say(str(error))
             return
         correction = replace(pending, box=box, before=before, after=np.where(changed, after, before))
         self._applied = [*self._applied, correction][-MOST_UNDONE:]
-        unchanged = int(np.count_nonzero((after != before) & ~changed))
-        self._say(change_text(event["changes"], event["seconds"], accepted, unchanged))
+        unchanged = int(np.count_nonzero((answer != before) & ~changed))
+        changes = [change for change in event["changes"] if change["organ"] not in kept]
+        self._say(change_text(changes, event["seconds"], accepted, unchanged))
+
+    def _not_drawn(self, organs: Iterable[str], strokes: StrokeVoxels) -> dict[str, int]:
+        """Those of the organs, with their values, that none of the strokes is of."""
+        values, drawn = self._values(), set(strokes.values.tolist())
+        return {organ: values[organ] for organ in organs if organ in values and values[organ] not in drawn}
 
     def _take_back(self, erased: StrokeVoxels) -> StrokeVoxels:
         """Takes the last correction back if its stroke is among the `erased`; gives its strokes that are still there,

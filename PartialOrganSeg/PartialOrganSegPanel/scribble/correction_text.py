@@ -10,14 +10,14 @@ from slicer.i18n import tr as _
 
 def change_text(changes: Sequence[Mapping[str, Any]], seconds: float, accepted: Collection[str], kept: int) -> str:
     """`changes`: what each organ gained and lost, by the command; `accepted`: organs that were so before; `kept`:
-    voxels that were edited meanwhile and stayed."""
-    parts = [_organ_text(change) for change in changes]
+    voxels that were edited or accepted meanwhile and stayed."""
+    parts = [_organ_text(change) for change in changes] or [_("nothing")]
     lines = [_("Corrected in {seconds:.1f} s: {changes}.").format(seconds=seconds, changes=", ".join(parts))]
     checked_again = [change["organ"].replace("_", " ") for change in changes if change["organ"] in accepted]
     if checked_again:
         lines.append(_("No longer accepted, as they were corrected: {organs}.").format(organs=", ".join(checked_again)))
     if kept:
-        lines.append(_("{voxels} voxels stayed as you edited them meanwhile.").format(voxels=kept))
+        lines.append(_("{voxels} voxels stayed as you edited or accepted them meanwhile.").format(voxels=kept))
     return "\n".join(lines)
 
 

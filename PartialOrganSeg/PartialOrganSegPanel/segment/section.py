@@ -27,6 +27,7 @@ from ..shell.section import Section, offer
 from ..shell.steps import counted
 from .computing import Computing, model_text, server_arguments
 from .earlier import ask_about_earlier
+from .elsewhere import AtStart
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
@@ -39,6 +40,7 @@ class SegmentSection(Section):
     def setup(self) -> None:
         self._run: SegmentRun | None = None
         self._preparing = False  # the CT is being copied for a run
+        self._at_start = AtStart.of(None)
         self._open = False
         self._volumes: set[str] = set()  # IDs of the CTs from which one was chosen for the user, or could have been
         self._models = installed_models()
@@ -238,6 +240,7 @@ class SegmentSection(Section):
 
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
+        self._at_start = AtStart.of(self.panel.parameters.segmentation)
         card = self._models[settings.model]
         work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device, card.organs, self._chosen(),
                                         target, server_arguments(settings), settings.fast)
@@ -290,21 +293,31 @@ class SegmentSection(Section):
         if run.is_small:
             node, text = None, ""
             try:
-                node = finished(run.finish(self._about_to_replace))
+                node = finished(run.finish(lambda target: self._about_to_replace(run, target)))
             except ResultError as error:
                 text = str(error)
             self._conclude(run, node, outcome, text)
             return
         self._run = run
         self.strip.started(_("Reading the result ..."))
-        work = counted(run.finish(self._about_to_replace), Progress(_("reading the result"), 0, 1, None))
+        work = counted(run.finish(lambda target: self._about_to_replace(run, target)),
+                       Progress(_("reading the result"), 0, 1, None))
         self.panel.run_steps(work, lambda _progress: None,
                              lambda node, steps_outcome: self._read(run, node, outcome, steps_outcome))
 
-    def _about_to_replace(self, target: slicer.vtkMRMLSegmentationNode) -> None:
-        """Review's undo brings back what is replaced: it watches the segmentation from now on."""
-        self.panel.parameters.segmentation = target
-        self.panel.about_to_edit(target)
+    def _about_to_replace(self, run: SegmentRun, target: slicer.vtkMRMLSegmentationNode) -> None:
+        """Review's undo brings back what is replaced: it watches the segmentation from now on, unless the user works on
+        another one."""
+        if not self._stays_at(run, target):
+            self.panel.parameters.segmentation = target
+            self.panel.about_to_edit(target)
+
+    def _stays_at(self, run: SegmentRun, result: slicer.vtkMRMLSegmentationNode) -> str:
+        """Name of the segmentation that the user works on meanwhile, which Review does not leave; empty for none."""
+        node, volume = self.panel.parameters.segmentation, slicer.mrmlScene.GetNodeByID(run.volume_id)
+        if node is result or not self._at_start.works_on(node, volume):
+            return ""
+        return node.GetName()
 
     def _read(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
               steps_outcome: Outcome) -> None:
@@ -317,8 +330,12 @@ class SegmentSection(Section):
         goes, however the run ended."""
         run.clean_up()
         if node is not None:
-            self.panel.parameters.segmentation = node
-            text = run.summary(outcome)
+            text, other = run.summary(outcome), self._stays_at(run, node)
+            if other:
+                text += "\n" + _("Section Review stays at {other}, which you work on: choose {name} there.").format(
+                    other=other, name=node.GetName())
+            else:
+                self.panel.parameters.segmentation = node
         self.strip.ended(outcome, text)
 
     def nodes_removed(self) -> None:

@@ -66,10 +66,12 @@ class ListedCase:
 
 class WorkList:
     """The list in a folder. Every change is written at once, on what the file says then: another Slicer may work on the
-    same list. A list that cannot be read is never written over."""
+    same list. A list that cannot be read is never written over, nor is one begun in the place of one that has gone, as
+    with a network drive. `chosen`: the user has chosen the folder, so that it was there."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, chosen: bool = False) -> None:
+        self.folder, self._chosen = folder, chosen
+        self._seen = False  # the list was there
 
     def cases(self) -> list[ListedCase]:
         """Empty where there is no list, or none that can be read."""
@@ -105,10 +107,11 @@ class WorkList:
         with self._alone():
             entries = self._entries()
             self._write([entry for entry in entries if entry["source"] != source])
-        listed = [_case(entry) for entry in entries]
-        identities = {case.identity for case in listed if case.source != source}
-        for case in listed:
-            if case.source == source and case.identity and case.identity not in identities:
+        # a series and its copy in a file differ in their identities and share a folder
+        opened = [case for case in map(_case, entries) if case.identity]
+        kept = {self.folder_of(case) for case in opened if case.source != source}
+        for case in opened:
+            if case.source == source and self.folder_of(case) not in kept:
                 shutil.rmtree(self.folder_of(case), ignore_errors=True)
 
     def folder_of(self, case: ListedCase) -> Path:
@@ -130,6 +133,7 @@ class WorkList:
     def _alone(self) -> Iterator[None]:
         """Keeps other Slicers from changing the list meanwhile. Raises OSError, and UserError where one does for long.
         """
+        self._refuse_gone()
         self.folder.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + _PATIENCE_S
         while (handle := locked(self.folder / _LOCK)) is None:
@@ -148,11 +152,19 @@ class WorkList:
             for entry in entries:
                 _case(entry)
         except FileNotFoundError:
+            self._refuse_gone()
             return []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(_("{path}: the work list is damaged and was left alone. Choose another folder, or bring an "
                               "earlier copy of the file back.").format(path=path)) from error
+        self._seen = True
         return list(entries)
+
+    def _refuse_gone(self) -> None:
+        """Raises UserError where the list, or the folder that was chosen for it, is not there any more."""
+        if (self._seen and not (self.folder / LIST).exists()) or (self._chosen and not self.folder.is_dir()):
+            raise UserError(_("{folder}: the work list is not there. Connect the drive that it lies on, or choose "
+                              "another folder.").format(folder=self.folder))
 
     def _write(self, entries: Sequence[dict[str, Any]]) -> None:
         text = json.dumps({"cases": entries}, indent=1, ensure_ascii=False)
@@ -187,7 +199,7 @@ def chosen_list() -> WorkList:
     """The list that the user chose last, else the one among the user's documents."""
     folder = settings.read_setting(_FOLDER)
     if folder:
-        return WorkList(Path(folder))
+        return WorkList(Path(folder), chosen=True)
     documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
     return WorkList(Path(documents or Path.home()) / "PartialOrganSeg" / "work list")
 

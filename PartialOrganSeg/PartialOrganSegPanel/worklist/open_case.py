@@ -45,7 +45,8 @@ class OpenCase:
             self._open(work_list, case, self._what_was_deleted(work_list))
 
     def leave_list(self, work_list: WorkList, go_on: Callable[[str], None]) -> None:
-        """Saves and closes the open case, if there is one; goes on only where that succeeded."""
+        """Saves and closes the open case, if there is one; goes on only where that succeeded. Where the list cannot be
+        read, its case stays in the scene, unsaved."""
         def close(text: str) -> None:
             volume = opened_ct(self.source)
             if volume is not None:
@@ -53,10 +54,18 @@ class OpenCase:
             self._panel.parameters.worklist.source = ""
             go_on(text)
 
-        if self.source:
-            self.save(work_list, close)
-        else:
+        volume = opened_ct(self.source)
+        if volume is None:
             close("")
+            return
+        try:
+            work_list.read()
+        except (OSError, UserError) as error:
+            self._let_go(volume)
+            go_on(_("{reason} {name} was not saved; it stays in the scene.").format(
+                reason=error, name=volume.GetName()))
+            return
+        self.save(work_list, close)
 
     def taken_off(self, case: ListedCase) -> None:
         """The user has taken a case off the list: its CT, if it is open, stays in the scene with all that was done."""
@@ -70,12 +79,14 @@ class OpenCase:
 
     # --- saving
 
-    def save(self, work_list: WorkList, go_on: Callable[[str], None]) -> None:
-        """Saves the open case in pieces; goes on, with what is to be said of it, only where that succeeded."""
+    def save(self, work_list: WorkList, go_on: Callable[[str], None], saved_text: str = "") -> None:
+        """Saves the open case in pieces; goes on, with what is to be said of it, only where that succeeded or the list
+        has the case no more. `saved_text` is said before that where it was saved."""
         source, volume = self.source, opened_ct(self.source)
         try:
             case = next((listed for listed in work_list.read() if listed.source == source), None)
         except (OSError, UserError) as error:
+            self._changed()
             self._strip.say(str(error))
             return
         if case is None:  # another Slicer took it off the list
@@ -92,7 +103,7 @@ class OpenCase:
         self._strip.started(_("Saving {name} ...").format(name=case.name))
         work = save_case(work_list, case, volume, self._panel.parameters.segmentation, self._written, aside)
         self._panel.run_steps(work, self._strip.progress,
-                              lambda saved, outcome: self._saved(work_list, case, saved, outcome, go_on))
+                              lambda saved, outcome: self._saved(work_list, case, saved, outcome, go_on, saved_text))
 
     def _keep_or_replace(self, case: ListedCase) -> str | None:
         question = _("{name} was saved by another window since it was opened here. What is in this scene does not hold "
@@ -101,7 +112,7 @@ class OpenCase:
             ("keep", _("Keep the other one in a folder beside it")), ("replace", _("Replace the other one"))])
 
     def _saved(self, work_list: WorkList, case: ListedCase, saved: SavedCase | None, outcome: Outcome,
-               go_on: Callable[[str], None]) -> None:
+               go_on: Callable[[str], None], saved_text: str) -> None:
         self._strip.ended(outcome, outcome.message)
         if saved is None:
             return
@@ -113,7 +124,7 @@ class OpenCase:
         except (OSError, UserError) as error:  # the case's own files are saved
             text = " ".join(filter(None, [text, str(error)]))
         self._changed()
-        go_on(text)
+        go_on(" ".join(filter(None, [saved_text, text])))
 
     # --- opening
 

@@ -264,7 +264,7 @@ class WorkListSection(Section):
         self._opened.go_to(self._list, case)
 
     def _save(self) -> None:
-        self._opened.save(self._list, lambda text: self.strip.say(" ".join(filter(None, [_("Saved."), text]))))
+        self._opened.save(self._list, self.strip.say, _("Saved."))
 
     def _changed(self) -> None:
         """The list says something else, or another case is open, which is selected then."""

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
+import slicer.util
 from panel_helpers.scenes import add_ct, add_result, add_transform, phantom, rotation
 from panel_helpers.section_user import SectionUser
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, row, set_state
@@ -73,6 +74,30 @@ def test_what_can_be_exported_is_offered(make_panel, until, tmp_path):
     assert user.ui.exportButton.enabled
     user.panel.parameters.segmentation = None
     assert user.ui.exportButton.toolTip == "There is no segmentation yet."
+
+
+def test_a_segmentation_of_others_is_said_to_be_one(make_panel, until, tmp_path):
+    user = Exporter(make_panel, until, tmp_path)
+    others = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of the planning system")
+    others.GetSegmentation().AddEmptySegment("Liver")
+    others.SetReferenceImageGeometryParameterFromVolumeNode(user.volume)
+    user.panel.parameters.segmentation = others
+    for organs in ExportOrgans:
+        user.panel.parameters.export.organs = organs
+        assert not user.ui.exportButton.enabled
+        assert user.ui.exportButton.toolTip.startswith("of the planning system was not made by PartialOrganSeg")
+
+
+def test_organs_that_overlap_are_said_to(exporter):
+    """As in the segment editor with *Allow overlap*."""
+    liver = phantom()[1] == LIVER
+    drawn = (phantom()[1] == STOMACH) | (liver & (np.cumsum(liver).reshape(liver.shape) <= 40))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn.astype(np.uint8), exporter.node,
+                                                     row(exporter.node, "stomach").segment_id, exporter.volume)
+    path = next(path for path in exporter.export(ExportFormat.NIFTI) if path.name.endswith(".nii.gz"))
+    labels = read_labelmap(path).array
+    assert np.count_nonzero(labels == 1) == np.count_nonzero(liver) - 40
+    assert "Voxels that are missing so: liver 40." in exporter.said
 
 
 def test_accepted_organs_as_rt_structure_set_of_their_series(exporter, tmp_path, monkeypatch):

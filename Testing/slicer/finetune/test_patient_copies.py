@@ -1,8 +1,14 @@
 """Copies of CTs in run folders: gone after a finished run, kept to resume an interrupted one, deleted when asked."""
 
+import shutil
+
 import pytest
+from PartialOrganSegPanel.finetune import patient_copies
 from PartialOrganSegPanel.finetune.patient_copies import copies_below, copies_in
 from PartialOrganSegPanel.finetune.run import FINISHED, STARTED, state
+
+from PartialOrganSegLib.file_locks import locked
+from PartialOrganSegLib.finetuning.run_folder import LOCK_FILE
 
 
 def images(run):
@@ -63,7 +69,7 @@ def test_copies_are_deleted_when_the_user_asks(course, answer, copy_count):
     course.ui.deleteCopiesButton.click()
     _title, question, choices = course.services.dialogs.asked[-1]
     assert "2 runs" in question
-    assert "1 of them were interrupted" in question
+    assert "1 of them are not finished" in question
     assert [key for key, _ in choices] == ["finished", "all"]
     assert len(copies_below(finished.parent)) == copy_count
     assert state(finished) == FINISHED
@@ -73,6 +79,32 @@ def test_nothing_to_delete_is_said(course):
     course.ui.deleteCopiesButton.click()
     assert "No run" in course.said
     assert not course.services.dialogs.asked
+
+
+def test_a_run_of_another_window_keeps_its_copies(course):
+    """Both windows have their runs in the same folder, unless somebody chooses another one."""
+    course.add_case()
+    course.settings.keepCopies = True
+    course.start()
+    course.finish()
+    others = course.run.with_name("of another window")
+    shutil.copytree(course.run / "data", others / "data")  # it looks at its cases and has no plan yet
+    course.services.dialogs.answers = ["finished"]
+    course.ui.deleteCopiesButton.click()
+    assert "1 of them are not finished" in course.services.dialogs.asked[-1][1]
+    assert images(course.run) == []
+    assert images(others)
+    (others / "plan.json").write_text("{}", encoding="utf-8")
+    with locked(others / LOCK_FILE):
+        course.ui.deleteCopiesButton.click()
+        assert course.said == "1 runs work in another window, and keep theirs."
+    course.services.dialogs.answers = ["all"]
+    course.ui.deleteCopiesButton.click()
+    assert images(others) == []
+
+
+def test_the_lock_is_the_librarys():
+    assert patient_copies.LOCK == LOCK_FILE
 
 
 def test_a_run_of_the_terminal_is_left_alone(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import slicer
 from panel_helpers.scenes import add_ct, add_result, label_array, phantom
 from panel_helpers.scribble_desk import Desk
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, SCRIBBLED, row, set_state
+from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, SCRIBBLED, row, set_state
 from PartialOrganSegPanel.scribble import correcting
 
 LIVER, SPLEEN, STOMACH = 1, 2, 5
@@ -187,7 +187,7 @@ def test_what_is_edited_while_it_works_is_kept(scripted):
     scripted.answer(after, request)
     assert scripted.labels("spleen")[where].all()
     assert not scripted.labels("liver")[where].any()
-    assert "stayed as you edited them" in scripted.said
+    assert "stayed as you edited or accepted them" in scripted.said
 
 
 def test_a_ct_that_a_virus_scanner_has_open_keeps_nobody_from_drawing(scripted, monkeypatch):
@@ -241,6 +241,41 @@ def test_a_correction_ends_an_acceptance_whatever_review_looks_at(scripted, mome
     scripted.panel.section("Review").ui.undoButton.click()
     assert np.array_equal(scripted.labels(), scripted.before)
     assert row(scripted.result, "liver").state == ACCEPTED
+
+
+@pytest.mark.parametrize("decision", [ACCEPTED, ABSENT])
+def test_what_is_decided_while_it_works_is_kept(scripted, decision):
+    """A stroke of the liver of which the answer takes from the spleen and gives to the stomach."""
+    scripted.switch_on()
+    scripted.stroke("liver", damaged()[1]["axial"])
+    request = scripted.request
+    for organ in ("spleen", "stomach"):
+        set_state(scripted.result, row(scripted.result, organ).segment_id, decision)
+    after, labels = request["labels"].copy(), request["labels"]
+    after[request["new"] == LIVER] = LIVER
+    after[labels == SPLEEN] = LIVER
+    after[tuple(np.argwhere(labels == 0)[:5].T)] = STOMACH
+    before = scripted.labels("spleen"), scripted.labels("stomach")
+    scripted.answer(after, request)
+    assert scripted.labels()[damaged()[1]["axial"]].all()
+    for organ, voxels in zip(("spleen", "stomach"), before, strict=True):
+        assert np.array_equal(scripted.labels(organ), voxels)
+        assert row(scripted.result, organ).state == decision
+    assert f"{np.count_nonzero(labels == SPLEEN) + 5} voxels stayed as you edited or accepted them" in scripted.said
+
+
+def test_of_two_segmentations_the_chosen_one_is_corrected_whatever_review_looks_at(scripted):
+    later = add_result(scripted.volume, ("liver", "spleen", "stomach"), damaged()[0])
+    scripted.panel.refresh()
+    scripted.switch_on()
+    second_patient = add_ct("CT 2", phantom(seed=4)[0])
+    scripted.panel.parameters.segmentation = add_result(second_patient, ("liver",), phantom(seed=4)[1])
+    scripted.stroke("liver", damaged()[1]["axial"])
+    after = scripted.request["labels"].copy()
+    after[scripted.request["new"] == LIVER] = LIVER
+    scripted.answer(after)
+    assert scripted.labels()[damaged()[1]["axial"]].all()
+    assert np.array_equal(label_array(later, scripted.volume, "liver"), scripted.before)
 
 
 def test_strokes_that_were_there_before_do_not_correct(scripted):

@@ -44,6 +44,21 @@ def test_both_segments_of_an_organ_are_replaced_and_come_back(two_livers):
     assert np.array_equal(label_array(node, volume, "liver"), LIVER)
 
 
+def test_names_and_colours_of_the_user_stay(make_panel):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    segment = node.GetSegmentation().GetSegment(livers(node)[0].segment_id)
+    segment.SetName("Leber")
+    segment.SetColor(0.1, 0.9, 0.2)
+    assert bench.segment(volume, array=SHIFTED) is node
+    assert np.array_equal(label_array(node, volume, "liver"), SHIFTED == 1)
+    segment = node.GetSegmentation().GetSegment(livers(node)[0].segment_id)
+    assert segment.GetName() == "Leber"
+    assert segment.GetColor() == (0.1, 0.9, 0.2)
+    assert [listed.organ for listed in rows(node)][:2] == ["liver", "spleen"]
+
+
 def test_both_stay_where_one_of_them_is_edited_meanwhile(two_livers):
     bench, volume, node = two_livers
     bench.start(volume)

@@ -257,15 +257,33 @@ def test_taking_the_open_case_off_the_list_leaves_it_in_the_scene(user):
     assert slicer.mrmlScene.IsNodePresent(node)
 
 
+def choose_another_list(user, tmp_path):
+    user.services.dialogs.folder = tmp_path / "another list"
+    user.services.dialogs.folder.mkdir()
+    user.press("listFolder")
+
+
 def test_another_list_is_chosen_while_a_case_is_open(user, tmp_path, until):
     user.accept("liver")
     folder = folder_of(user)
-    user.services.dialogs.folder = tmp_path / "another list"
-    user.press("listFolder")
+    choose_another_list(user, tmp_path)
     assert (folder / "case.json").is_file()
     assert user.volume is None
     assert chosen_list().folder == tmp_path / "another list"
     assert user.cells() == []
+
+
+def test_a_series_and_its_copy_in_a_file_share_what_was_saved(user):
+    """The file has lost the DICOM identifiers: taking one of the two off the list leaves the other one's work."""
+    user.accept("liver")
+    user.press("saveWork")
+    voxels = case_of(user).identity.rpartition(":")[2]
+    chosen_list().add([ListedCase("dicom:1.2.3", "series", identity=f"dicom:0123abcd voxels:{voxels}")])
+    folder = folder_of(user)
+    chosen_list().remove("dicom:1.2.3")
+    assert accepted_in_file(user) == ["liver"]
+    chosen_list().remove(case_of(user).source)
+    assert not folder.exists()
 
 
 # --- the list's own file
@@ -312,6 +330,59 @@ def test_windows_that_add_at_the_same_time(tmp_path):
     for window in windows:
         window.join()
     assert len(WorkList(tmp_path).cases()) == 30
+
+
+# --- a network drive that goes
+
+def test_a_list_that_goes_takes_no_case_along(user):
+    """The open case is still one of the list, and no other list is begun in its place."""
+    node = user.accept("liver")
+    folder = chosen_list().folder
+    away = folder.rename(folder.with_name("drive"))
+    user.press("saveWork")
+    assert "Connect the drive" in user.said
+    assert "Saved" not in user.said
+    assert "Connect the drive" in user.ui.worklistLabel.text
+    user.add()
+    assert "Connect the drive" in user.said
+    assert not folder.exists()
+    folder.mkdir()  # where a drive was mounted there is an empty folder
+    user.add()
+    assert "Connect the drive" in user.said
+    assert list(folder.glob("*.json")) == []
+    for path in away.iterdir():
+        path.rename(folder / path.name)
+    user.press("saveWork")
+    assert user.said == "Saved."
+    assert accepted_in_file(user) == accepted_organs(node) == ["liver"]
+
+
+def test_a_list_that_was_not_there_at_the_start(tmp_path):
+    work_list = WorkList(tmp_path / "drive", chosen=True)
+    for act in (work_list.read, lambda: work_list.add([ListedCase("y", "y")])):
+        with pytest.raises(UserError, match="Connect the drive"):
+            act()
+    assert work_list.cases() == []
+    assert not work_list.folder.exists()
+    assert WorkList(tmp_path / "first use").read() == []
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("[", encoding="utf-8")])
+def test_another_list_is_chosen_when_the_first_one_cannot_be_read(user, tmp_path, damage):
+    node = user.accept("liver")
+    damage(chosen_list().folder / LIST)
+    choose_another_list(user, tmp_path)
+    assert "a was not saved; it stays in the scene." in user.said
+    assert slicer.mrmlScene.IsNodePresent(node)
+    assert chosen_list().folder == tmp_path / "another list"
+    assert user.cells() == []
+
+
+def test_what_was_not_saved_is_not_said_to_be(user):
+    user.accept("liver")
+    chosen_list().remove(case_of(user).source)
+    user.press("saveWork")
+    assert user.said == "a is on the list no more, so it was not saved; it stays in the scene."
 
 
 # --- comments
