@@ -25,6 +25,8 @@ class DataWarningKind(Occurrence):
     SAME_IMAGE = ("same_image", "Two cases show the same image.")
     CONTRADICTION = ("contradiction", "Two cases of the same image contradict each other in `values[0]` voxels, most "
                      "of which are one of `organs` in the first and one of `against` in the other.")
+    LEARNT_BEFORE = ("learnt_before", "The case is left out to be measured on, and the start model was trained on it "
+                     "in an earlier fine-tuning.")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ class DataWarning:
 
     def _same_image(self) -> tuple[str, str, str]:
         return "", f"{self.case} and {self.other} show the same image", "what is left out of one is left out of both"
+
+    def _learnt_before(self) -> tuple[str, str, str]:
+        return (self.case, "it is measured on, and the start model was fine-tuned on it before",
+                "its Dice is no measure of patients not seen, and speaks for the start model")
 
     def _contradiction(self) -> tuple[str, str, str]:
         classes = f"{alternatives(self.organs)} against {alternatives(self.against)}"

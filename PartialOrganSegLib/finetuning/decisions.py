@@ -35,6 +35,7 @@ USUAL_ALPHA = 0.75
 NEW_CLASS_PATCHES = 16
 # Of a copy that has nothing else to keep: five times that of a network that has.
 BESIDE_RATE = 0.001
+_OF_CASES = "and the cases fine-tuned on, whose terms are their owner's"
 # Settings of a recipe that a run decides, and how to ask for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
@@ -75,6 +76,13 @@ def check_overrides(overrides: Sequence[str]) -> None:
                                 expected="a setting that fine-tuning leaves open", found=f"one that it decides{advice}")
 
 
+def _terms_of_data(terms: str) -> str:
+    """The terms of the start model's data and the cases'; of a fine-tuned one they name such cases already."""
+    if terms.endswith(_OF_CASES):
+        return terms
+    return f"{terms}; {_OF_CASES}"
+
+
 def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None,
                    device: torch.device) -> SettingValues:
     """What the start model and the device decide. `name`: the new model's, None after the start model.
@@ -92,7 +100,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
         "bundle.name": name or next_name(start.name),
         "bundle.description": _description(start, classes),
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
-                            "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"}}
+                            "data": _terms_of_data(licences.data)}}
     if classes.new:
         settings["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,9 +32,11 @@ class HeldOut:
     measured_on: dict[int, MeasuredOn]
 
 
-def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path) -> HeldOut:
+def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path,
+             learnt_before: Collection[str] = ()) -> HeldOut:
     """Leaves out the cases and groups of these `names`; without any, a quarter of the groups or slabs of all. Slabs go
-    into `folder`.
+    into `folder`. Of the groups those come first in which no image is one of `learnt_before`, checksums of those that
+    the start model was trained on.
 
     "none" alone leaves nothing out. A group is left out as a whole, and so are cases of one image. No organ is left out
     of training altogether unless its cases are named, and none is measured where nothing is said to be another one.
@@ -53,7 +55,7 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path) 
                             hint=did_you_mean(name, sorted(group_of_name)))
     left_out = {group_of_name[name] for name in names}
     if not left_out:
-        left_out = _spare_groups([case for case in cases if _measurable(case)])
+        left_out = _spare_groups([case for case in cases if _measurable(case)], learnt_before)
     if left_out == {case.group for case in cases}:
         raise UserError(code=Code.NO_CASES, subject="--validate", expected="a case left to train on", found="none")
     if not left_out:
@@ -90,11 +92,14 @@ def _joined_groups(cases: Sequence[PreparedCase]) -> dict[str, str]:
     return {group: root(group) for group in parent}
 
 
-def _spare_groups(cases: Sequence[PreparedCase]) -> set[str]:
+def _spare_groups(cases: Sequence[PreparedCase], learnt_before: Collection[str]) -> set[str]:
     """A quarter of the groups, none of which is the only one to show an organ. The same cases give the same ones."""
     # In an order that depends on no other group, so that a new case changes little.
     # A random one would measure each run on other cases.
     groups = sorted({case.group for case in cases}, key=lambda group: hashlib.sha256(group.encode()).digest())
+    # What the start model has learnt says little of it; the others keep their order.
+    seen = {case.group for case in cases if case.image_sha256 in learnt_before}
+    groups.sort(key=lambda group: group in seen)
     if len(groups) < ENOUGH_GROUPS:
         return set()
     spare: set[str] = set()

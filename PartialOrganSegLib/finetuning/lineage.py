@@ -39,4 +39,16 @@ def lineage_of(start: Bundle, cases: Sequence[PreparedCase], trained: Sequence[P
         parent=ParentEntry(name=start.name, version=start.metadata.version, sha256=sha256(start.folder / MANIFEST)),
         data_sha256=fingerprint(cases), learnt=learnt,
         new_organs=[space.names[label - 1] for label in classes.new],
-        dropped_organs=[start.label_space.names[label - 1] for label in classes.dropped])
+        dropped_organs=[start.label_space.names[label - 1] for label in classes.dropped],
+        trained_images=sorted(images_learnt_by(start) | {case.image_sha256 for case in trained}))
+
+
+def images_learnt_by(model: Bundle) -> set[str]:
+    """Checksums of the CTs that a model is known to be trained on: by its fine-tunings, and those of its members."""
+    images: set[str] = set()
+    lineage = model.metadata.partialorganseg.lineage
+    if lineage is not None:
+        images.update(lineage.trained_images)
+    for member in model.members:
+        images |= images_learnt_by(member.bundle)
+    return images

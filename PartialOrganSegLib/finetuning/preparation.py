@@ -16,6 +16,7 @@ from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
 from . import PHANTOMS
 from .case_preparation import Translation, prepare_cases
+from .data_warning import DataWarning, DataWarningKind
 from .data_warnings import data_warnings
 from .decisions import (
     RecipeDraft,
@@ -27,7 +28,8 @@ from .decisions import (
     stroke_settings,
 )
 from .holdout import hold_out
-from .lineage import run_space
+from .lineage import images_learnt_by, run_space
+from .measured_on import MeasuredOn
 from .plan import Plan, write_plan
 from .preparation_state import Preparation, Request, WarningRecorder
 from .replay import Replay, ReplayRequest, make_replay
@@ -78,7 +80,13 @@ def leave_out(preparation: Preparation) -> None:
     """Leaves cases or slabs out of training, to be measured on. Sets `held` and `changed`."""
     request = preparation.request
     names = request.options.validate or preparation.manifest.validation_groups()
-    preparation.held = hold_out(preparation.cases, names, request.run / CASES_FOLDER)
+    learnt_before = images_learnt_by(request.start)
+    held = hold_out(preparation.cases, names, request.run / CASES_FOLDER, learnt_before)
+    preparation.held = held
+    # A slab is of a CT that is trained on anyway.
+    for case in held.measured if MeasuredOn.CASES in held.measured_on.values() else ():
+        if case.image_sha256 in learnt_before:
+            preparation.reporter.warning(DataWarning(DataWarningKind.LEARNT_BEFORE, case.name).problem())
     if not any(case.labelled for case in preparation.trained):
         raise UserError(code=Code.NO_LABELS, expected="a labelled case to train on",
                         found="all of them left out by --validate or of weight 0")

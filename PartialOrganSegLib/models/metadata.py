@@ -108,13 +108,15 @@ class LearntEntry(_Strict):
 
 
 class Lineage(_Strict):
-    """Where a fine-tuned model comes from. `data_sha256` is the fingerprint of its cases: images and annotations."""
+    """Where a fine-tuned model comes from. `data_sha256` is the fingerprint of its cases: images and annotations.
+    `trained_images`: checksums of the CTs that it was trained on, also those of the fine-tuned models before it."""
 
     parent: ParentEntry
     data_sha256: str
     learnt: dict[str, LearntEntry]
     new_organs: list[str] = []
     dropped_organs: list[str] = []
+    trained_images: list[str] = []
 
 
 class MemberEntry(_Strict):

@@ -76,7 +76,7 @@ class RefineResult:
         files = target_files(target, name, options.preview, options.dicom, self.segmented.source.path)
         own_files = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
         if self.earlier_strokes is not None:
-            own_files["earlier_strokes"] = Path(target) / (name + EARLIER_STROKES)
+            own_files["old_strokes"] = Path(target) / (name + EARLIER_STROKES)
         folder = writable_folder(Path(target))
         allowed = options.overwrite if overwrite is None else overwrite
         refuse_existing([*files.values(), *own_files.values()], allowed)
@@ -93,7 +93,7 @@ class RefineResult:
         write_labelmap(files["before"], self.before)
         write_labelmap(files["strokes"], self.strokes)
         if self.earlier_strokes is not None:
-            write_labelmap(files["earlier_strokes"], self.earlier_strokes)
+            write_labelmap(files["old_strokes"], self.earlier_strokes)
         write_table(files["changes"], [change.as_row() for change in self.changes], OrganChange.columns())
         organs = self.segmented.bundle.label_space.organs
         write_table(files["stroke_names"], [{"value": organ.index, "organ": organ.name} for organ in organs])

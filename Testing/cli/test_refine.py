@@ -77,7 +77,9 @@ def test_strokes_of_several_corrections_are_kept(folder: Path, capsys: pytest.Ca
         Stroke(organ="background", points=points, width_mm=4.0)]))
     again = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "zweite ä.json"), "--labels",
              str(corrected), "-o", str(out), "--no-preview", "--overwrite"]
+    capsys.readouterr()
     assert main(again) == 0
+    assert f"old_strokes  {out / 'scan.before.scribble.nii.gz'}" in capsys.readouterr().out
     both = read_labelmap(kept).array
     np.testing.assert_array_equal(both[first == SPLEEN], SPLEEN)
     assert (both == 0).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.finetuning import speed
-from PartialOrganSegLib.finetuning.decisions import next_name, stroke_settings, training_precision
+from PartialOrganSegLib.finetuning.decisions import next_name, start_settings, stroke_settings, training_precision
 from PartialOrganSegLib.finetuning.speed import Speed, fitting_speed
 from PartialOrganSegLib.models.folders import NAME_PATTERN
+from PartialOrganSegLib.models.metadata import Licences
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.training.recipe import Recipe
-from Testing.helpers.finetune_data import ORGANS
+from PartialOrganSegLib.training.transfer import ClassMap
+from Testing.helpers.finetune_data import ORGANS, write_start
 
 
 @pytest.mark.parametrize(("start", "name"), [
@@ -25,6 +28,20 @@ from Testing.helpers.finetune_data import ORGANS
     ("embedded-finetuned-9", "embedded-finetuned-10"), ("finetuned", "finetuned-finetuned")])
 def test_a_model_is_called_after_its_start_model(start, name):
     assert next_name(start) == name
+
+
+def test_the_terms_of_the_cases_are_said_once_in_any_generation(tmp_path):
+    start = write_start(tmp_path / "ä")
+    classes = ClassMap.between(start.label_space, start.label_space)
+
+    def terms_of(model):
+        return start_settings(model, classes, tmp_path, None, torch.device("cpu"))["bundle.licences"]
+
+    first = terms_of(start)
+    assert first["data"] == "CC0-1.0; and the cases fine-tuned on, whose terms are their owner's"
+    section = start.metadata.partialorganseg
+    tuned = section.model_copy(update={"licences": Licences(**first)})
+    assert terms_of(replace(start, metadata=start.metadata.model_copy(update={"partialorganseg": tuned}))) == first
 
 
 @given(st.from_regex(NAME_PATTERN, fullmatch=True))

@@ -24,7 +24,9 @@ def data_warning_text(data: Mapping[str, Any]) -> str:
                                "{volumes}; where one was only not drawn, {mend}"),
         "same_image": _("{case} and {other} show the same image; what is left out of one is left out of both"),
         "contradiction": _("{case} and {other} show the same image and contradict each other in {count:.0f} voxels "
-                           "(most: {organ} against {against}); both are learnt from")}
+                           "(most: {organ} against {against}); both are learnt from"),
+        "learnt_before": _("{case}: it is measured on, and the start model was fine-tuned on it before; its Dice is no "
+                           "measure of patients not seen, and speaks for the start model")}
     text = texts.get(data["kind"], "")
     if data["kind"] == "nothing_labelled" and organs:
         text = _("{case}: no voxel is labelled as an organ, which teaches that there is no {absent}")

@@ -80,7 +80,7 @@ def test_doubts_are_told_again_by_a_run_that_goes_on(course, stored):
     DataWarning(DataWarningKind.ORGAN_DENIED, "a", ("liver",), other="b", full=True),
     DataWarning(DataWarningKind.START_MODEL_FINDS, "a", ("liver", "colon"), (1200.4, 33.3), full=True),
     DataWarning(DataWarningKind.START_MODEL_FINDS, "a", ("liver",), (1200.4,)),
-    DataWarning(DataWarningKind.SAME_IMAGE, "a", other="b"),
+    DataWarning(DataWarningKind.SAME_IMAGE, "a", other="b"), DataWarning(DataWarningKind.LEARNT_BEFORE, "a"),
     DataWarning(DataWarningKind.CONTRADICTION, "a", ("liver", "spleen"), (77,), "b", ())])
 def test_data_warnings_read_as_the_command_prints_them(warning):
     event = json.loads(json.dumps(warning.problem().as_event()))
