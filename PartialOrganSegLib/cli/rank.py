@@ -10,7 +10,7 @@ from ..errors import Code, UsageError, one_line
 from ..events import Reporter
 from ..outputs import refuse_existing, writable_folder
 from ..segmenting.options import SegmentOptions
-from .options import add_common_options
+from .options import add_common_options, add_device_option
 
 HELP = ("Say where to draw next: the organs of some CTs that the model is least sure of, with the slice to draw in, "
         "the most worthwhile first.")
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="embedded", help="the model that shall learn from the strokes")
     parser.add_argument("--force", action="store_true", help="also take images that do not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier table")
+    add_device_option(parser)
     add_common_options(parser)
 
 
