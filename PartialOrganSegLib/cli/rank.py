@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import logfile
 from ..errors import Code, UsageError, one_line
 from ..events import Reporter
-from ..outputs import refuse_existing, writable_folder
+from ..outputs import refuse_existing, refuse_inputs, writable_folder
 from ..segmenting.options import SegmentOptions
 from .options import add_common_options, add_device_option
 
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if output.suffix.lower() != ".csv":
         raise UsageError(code=Code.NAME_UNFIT, subject=output, expected="a file ending in .csv", found=f"'{output}'")
     # What is in the way shows before the work.
+    refuse_inputs([output], arguments.inputs)
     refuse_existing([output], arguments.overwrite)
     writable_folder(output.parent)
     segmenter = Segmenter(SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
