@@ -8,12 +8,13 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .atomic import put_in_place
 from .cancelling import uninterrupted
 from .errors import Code, Problem, UserError
+from .real_paths import real_path
 from .scratch import EARLIER, NEW, finish_and_remove, scratch_folder
 
 _PROBE_BYTES = 1 << 20  # more than a file system keeps aside for small files when its disk is full
@@ -124,6 +125,15 @@ def finish_leftovers(folder: Path, name: str) -> bool:
             with contextlib.suppress(OSError):
                 begun = finish_and_remove(path) or begun
     return begun
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raises UserError for an output that is one of the `inputs`, whether or not it may be overwritten."""
+    read = {real_path(path) for path in inputs}
+    for path in outputs:
+        if real_path(path) in read:
+            raise UserError(code=Code.FILE_EXISTS, subject=path, expected="another file than the one that is read",
+                            found="the same", hint="choose another -o")
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from .. import logfile
 from ..errors import UserError
 from ..events import Reporter
 from ..outputs import writable_folder
-from .options import add_common_options
+from .options import add_common_options, add_device_option
 
 HELP = "Check whether this machine has everything that segmenting needs."
 EXAMPLE = "partialorganseg doctor"
@@ -33,6 +33,7 @@ class Finding(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_device_option(parser)
     add_common_options(parser)
 
 

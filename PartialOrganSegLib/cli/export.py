@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..errors import Code, UsageError, UserError, one_line
 from ..events import Reporter
-from ..outputs import all_at_once, refuse_existing, writable_folder
+from ..outputs import all_at_once, refuse_existing, refuse_inputs, writable_folder
 from .dicom_kinds import dicom_kinds
 from .options import add_common_options, chosen_organs
 
@@ -101,6 +101,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.nifti:
         endings |= NIFTI_ENDINGS
     files = {kind: output / (name + ending) for kind, ending in endings.items()}
+    # The label map, as somebody may have corrected it by hand, is nothing that an earlier run left.
+    refuse_inputs(files.values(), [arguments.labels])
     refuse_existing(list(files.values()), arguments.overwrite)
     reporter.started(command="export", input=arguments.labels, reference=arguments.reference, output=output)
     labels = read_labelmap(arguments.labels, reporter)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import Code, UsageError, did_you_mean
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
-from .options import add_common_options, name_list, positive
+from .options import add_common_options, add_device_option, name_list, positive
 from .resume_line import ending_with_resume_line
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                         help="change one setting of the recipe; may be repeated")
     parser.add_argument("--resume", action="store_true", help="continue the run in the run folder, as it was planned")
+    add_device_option(parser)
     add_common_options(parser)
 
 

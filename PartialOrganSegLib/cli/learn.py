@@ -11,7 +11,7 @@ from ..errors import Code, UsageError, one_line
 from ..events import JsonReporter, Reporter
 from ..learning import Beside
 from .finetune import check_name
-from .options import ALL, add_common_options, name_list, organs_or_all, positive
+from .options import ALL, add_common_options, add_device_option, name_list, organs_or_all, positive
 from .resume_line import command_line
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--install", action="store_true", help="install missing packages without asking")
     parser.add_argument("--resume", action="store_true",
                         help="go on with an earlier run, or with its manifest after you have changed it")
+    add_device_option(parser)
     add_common_options(parser)
 
 

@@ -16,10 +16,14 @@ JSON_EVENTS = "--json-events"
 ALL = "all"  # organs: none is left out
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --device and --json-events."""
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --device, for a command that runs networks."""
     parser.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]|mps",
                         help="where the networks run (default: auto)")
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command has: --json-events."""
     parser.add_argument(JSON_EVENTS, action="store_true",
                         help="print events as JSON on stdout, one object a line, and nothing else")
 

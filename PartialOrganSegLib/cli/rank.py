@@ -8,9 +8,9 @@ from pathlib import Path
 from .. import logfile
 from ..errors import Code, UsageError, one_line
 from ..events import Reporter
-from ..outputs import refuse_existing, writable_folder
+from ..outputs import refuse_existing, refuse_inputs, writable_folder
 from ..segmenting.options import SegmentOptions
-from .options import add_common_options
+from .options import add_common_options, add_device_option
 
 HELP = ("Say where to draw next: the organs of some CTs that the model is least sure of, with the slice to draw in, "
         "the most worthwhile first.")
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="embedded", help="the model that shall learn from the strokes")
     parser.add_argument("--force", action="store_true", help="also take images that do not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier table")
+    add_device_option(parser)
     add_common_options(parser)
 
 
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if output.suffix.lower() != ".csv":
         raise UsageError(code=Code.NAME_UNFIT, subject=output, expected="a file ending in .csv", found=f"'{output}'")
     # What is in the way shows before the work.
+    refuse_inputs([output], arguments.inputs)
     refuse_existing([output], arguments.overwrite)
     writable_folder(output.parent)
     segmenter = Segmenter(SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,

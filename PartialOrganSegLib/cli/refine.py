@@ -11,7 +11,7 @@ from ..events import Reporter
 from ..outputs import writable_folder
 from ..segmenting.options import SegmentOptions, check_organ_names
 from ..segmenting.result_files import result_name, single_kind, target_files
-from .options import add_common_options
+from .options import add_common_options, add_device_option
 
 if TYPE_CHECKING:
     from ..refining.result import RefineResult
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run; with --undo, "
                                                                  "also labels that were edited since")
     parser.add_argument("--no-preview", action="store_true", help="make no picture")
+    add_device_option(parser)
     add_common_options(parser)
 
 

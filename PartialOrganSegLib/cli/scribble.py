@@ -59,6 +59,8 @@ def _values(text: str) -> tuple[int, ...]:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Draws a scribble for each label map and prints how much of each organ was drawn."""
+    import numpy as np
+
     from ..datasets.manifest import load_label_space
     from ..datasets.segment_labels import read_organ_labels
     from ..formats.reading import list_inputs
@@ -76,8 +78,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                         reporter)
     refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
     reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
+    for value in (value for value in arguments.undecided if value < label_space.class_count):
+        reporter.warning(Problem(Code.LABELS_UNDERSTOOD, "--undecided", found=f"{value} is the "
+                                 f"{label_space.names[value - 1]} of {label_space.name}: nothing of it is drawn"))
+    not_seen = set(arguments.undecided)
     for number, case in enumerate(cases, 1):
         labels = read_organ_labels(case.path, label_space, reporter)
+        not_seen.difference_update(np.unique(labels.array).tolist())
         try:
             scribble = simulate_scribble(
                 labels, label_space, organs=organs, slices_per_organ=arguments.slices_per_organ or SLICES_PER_ORGAN,
@@ -99,6 +106,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                         organs=[asdict(count) for count in scribble.counts])
         drawn = f"{target}: {scribble.share:.2%} of the organs' voxels drawn"
         print(one_line(drawn), format_table(_rows(scribble)), sep="\n", flush=True)
+    if not_seen:
+        reporter.warning(Problem(Code.UNKNOWN_LABEL, "--undecided", "values of the label maps",
+                                 f"{', '.join(map(str, sorted(not_seen)))}, which none of them has"))
     return 0
 
 

@@ -20,7 +20,7 @@ from ..outputs import refuse_existing, writable_folder
 from ..segmenting.options import PRECISIONS, SegmentOptions, check_dicom
 from ..segmenting.result_files import earlier_of_other_kinds, remove_earlier, single_kind, target_files
 from . import segment_batch, segment_remote
-from .options import add_common_options
+from .options import add_common_options, add_device_option
 
 if TYPE_CHECKING:
     from ..batch.records import OrganRow
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-preview", action="store_true", help="write no preview picture")
     segment_batch.add_arguments(parser)
     segment_remote.add_arguments(parser)
+    add_device_option(parser)
     add_common_options(parser)
 
 

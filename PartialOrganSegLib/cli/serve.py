@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import Code, UsageError
 from ..events import Reporter
-from .options import add_common_options, whole_number
+from .options import add_common_options, add_device_option, whole_number
 
 HELP = "Segment for other computers: over HTTP with a token, or for one request by SSH."
 EXAMPLE = """partialorganseg serve
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "worked at (default: 4); more are refused")
     parser.add_argument("--once", action="store_true", help="answer one request from standard input on standard "
                         "output, as SSH asks")
+    add_device_option(parser)
     add_common_options(parser)
 
 

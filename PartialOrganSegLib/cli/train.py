@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
-from .options import add_common_options
+from .options import add_common_options, add_device_option
 from .resume_line import ending_with_resume_line
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "make an ensemble of them; takes N times as long")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                         help="change one setting of the recipe; may be repeated")
+    add_device_option(parser)
     add_common_options(parser)
 
 

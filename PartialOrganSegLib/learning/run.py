@@ -24,6 +24,7 @@ from .organ_list import Ask
 from .plan import MANIFEST, FolderOptions, Plan, make_plan
 from .report import ReportRequest, write_report
 from .state import RUN, LearnState, read_state, refuse_other_work, sha256_of
+from .survey import require_folder
 
 DEFAULT_OUTPUT = "learnt"  # in the user's folder
 
@@ -63,6 +64,8 @@ def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None =
     Raises UserError for a folder that cannot be understood, and for an `output` with other work in it.
     """
     reporter = reporter or Reporter()
+    # First of all: the usual output lies in it, so that a misspelt folder would be made.
+    require_folder(folder)
     refuse_other_work(output, output / MANIFEST)
     start = find_model(options.model)
     # Before the folder is looked at, which may take minutes.

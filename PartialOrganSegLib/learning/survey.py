@@ -93,9 +93,7 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
 
     Hidden files, runs, models and results of this program do not count. Raises UserError for what is no folder.
     """
-    if not folder.is_dir():
-        obstacle = "a file" if folder.exists() else "nothing there"
-        raise UserError(code=Code.FILE_MISSING, subject=folder, expected="a folder with CTs", found=obstacle)
+    require_folder(folder)
     result = Survey(folder)
     folders = list(_folders(folder, leave_out, output))
     for number, (place, files) in enumerate(folders, 1):
@@ -110,6 +108,13 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
         _look_into(place, files, result)
         reporter.progress("looking at the folder", number, len(folders))
     return result
+
+
+def require_folder(folder: Path) -> None:
+    """Raises UserError for what is no folder."""
+    if not folder.is_dir():
+        obstacle = "a file" if folder.exists() else "nothing there"
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected="a folder with CTs", found=obstacle)
 
 
 def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Iterator[tuple[Path, list[Path]]]:

@@ -71,6 +71,15 @@ def test_a_list_without_an_entry_is_refused(words, capsys):
     assert "expected names separated by commas, found" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_device_is_an_option_where_a_network_runs(name, capsys):
+    """Others took it, a wrong one as well, and it had no say in anything."""
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    runs_networks = name in ("segment", "serve", "refine", "rank", "doctor", "learn", "train", "finetune")
+    assert ("--device" in capsys.readouterr().out) == runs_networks
+
+
 def test_wrong_use_with_json_events(capfd):
     assert main(["segment", "--json-events"]) == 2
     captured = capfd.readouterr()

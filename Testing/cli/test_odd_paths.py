@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -92,3 +93,23 @@ def test_a_user_without_a_home_folder_has_the_shipped_models(tmp_path: Path, mon
     with pytest.raises(UserError, match="--token-file names a file of its own"):
         default_token_file()
     assert logfile.user_log().parent == Path(tempfile.gettempdir())
+
+
+def test_nothing_is_written_over_what_is_read(label: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """`--overwrite` is for results: a corrected label map lost its other organs, a list of CTs all that it listed."""
+    labels, cts = tmp_path / "ü a.labels.nii.gz", tmp_path / "cts.csv"
+    shutil.copy(label, labels)
+    cts.write_text("image\nct.nii.gz\n", encoding="utf-8")
+    before = labels.read_bytes()
+    export = ["export", str(labels), "--nifti", "--organs", "liver", "-o", str(tmp_path), "--overwrite"]
+    for words in (export, ["rank", str(cts), "-o", str(cts), "--overwrite"]):
+        assert main(words) == 1
+        assert "expected another file than the one that is read" in capsys.readouterr().err
+    assert labels.read_bytes() == before
+    assert cts.read_text(encoding="utf-8") == "image\nct.nii.gz\n"
+
+
+def test_learn_makes_no_folder_that_was_misspelt(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["learn", str(tmp_path / "Fälle")]) == 1
+    assert "expected a folder with CTs, found nothing there" in capsys.readouterr().err
+    assert not (tmp_path / "Fälle").exists()

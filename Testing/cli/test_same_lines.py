@@ -112,6 +112,12 @@ def test_strokes_are_simulated_from_labels_with_undecided_voxels(tmp_path, capsy
     assert (drawn[labels == 254] == 255).all()
     assert set(np.unique(drawn)) >= {0, 1}
     assert main(["scribble", str(path), "-o", str(tmp_path / "x"), "--undecided", "none"]) == 2
+    capsys.readouterr()
+    # An organ's value, and one that no label map has, are taken for a slip no longer without a word.
+    assert main(["scribble", str(path), "-o", str(tmp_path / "y"), "--undecided", "254,2,77"]) == 0
+    warned = capsys.readouterr().err
+    assert "warning: --undecided: 2 is the spleen of word16: nothing of it is drawn" in warned
+    assert "warning: --undecided: expected values of the label maps, found 77, which none of them has" in warned
 
 
 def test_a_reference_of_few_organs_is_not_taken_for_complete(tmp_path, capsys):
