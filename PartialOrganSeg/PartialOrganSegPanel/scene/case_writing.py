@@ -30,8 +30,8 @@ def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: P
 
     `space`: the organs in the order of their label values. A piece takes some milliseconds, and the scene is left as it
     is, but for organs that were edited unseen (see `note_edits`). Raises OSError, and UserError when a CT or what is
-    known of it was deleted meanwhile, an organ is no longer accepted, or one was accepted in two segments. The CT's name
-    is in no file name: SimpleITK on Windows opens none with letters outside of the system's code page.
+    known of it was deleted meanwhile, an organ is no longer accepted, or one was accepted in two segments. The CT's
+    name is in no file name: SimpleITK on Windows opens none with letters outside of the system's code page.
     """
     if None in map(slicer.mrmlScene.GetNodeByID, filter(None, (case.volume_id, case.segmentation_id, case.strokes_id))):
         raise UserError(_("{ct}: the CT, its segmentation or its strokes were deleted.").format(ct=case.name))
