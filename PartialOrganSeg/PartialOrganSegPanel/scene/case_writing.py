@@ -16,7 +16,6 @@ from .ct_file import CtFile
 from .ct_tag import refuse_another_ct
 from .label_file import grid_of, write_label_layers
 from .organ_rows import decided_segments
-from .organ_versions import note_edits
 from .scene_cases import PARTIAL, SCRIBBLE, UNLABELLED, SceneCase
 from .stroke_labelmap import NOT_DRAWN
 from .strokes import stroke_segments
@@ -29,17 +28,15 @@ def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: P
     """Writes `stem`.nrrd and, of a labelled case, `stem`_labels.nrrd; gives the case's entry in a manifest.
 
     `space`: the organs in the order of their label values. A piece takes some milliseconds, and the scene is left as it
-    is, but for organs that were edited unseen (see `note_edits`). Raises OSError, and UserError when a CT or what is
-    known of it was deleted meanwhile, an organ is no longer accepted, or one was accepted in two segments. The CT's
-    name is in no file name: SimpleITK on Windows opens none with letters outside of the system's code page.
+    is. Raises OSError, and UserError when a CT or what is known of it was deleted meanwhile, or an organ was accepted
+    in two segments. The CT's name is in no file name: SimpleITK on Windows opens none with letters outside of the
+    system's code page.
     """
     if None in map(slicer.mrmlScene.GetNodeByID, filter(None, (case.volume_id, case.segmentation_id, case.strokes_id))):
         raise UserError(_("{ct}: the CT, its segmentation or its strokes were deleted.").format(ct=case.name))
     volume = slicer.mrmlScene.GetNodeByID(case.volume_id)
     for labels_id in filter(None, (case.segmentation_id, case.strokes_id)):
         refuse_another_ct(slicer.mrmlScene.GetNodeByID(labels_id), volume)
-    if case.segmentation_id:
-        yield from note_edits(slicer.mrmlScene.GetNodeByID(case.segmentation_id))
     image, label, kind = f"{stem}.nrrd", f"{stem}_labels.nrrd", case.kind(space)
     layers, meaning = _layers(case, kind, space)  # before the CT, which takes a while
     ct = yield from write_ct(volume, folder / image)

@@ -205,7 +205,7 @@ def test_a_case_that_never_rests_is_not_closed(user):
         work = save_case(chosen_list(), case_of(user), user.volume, node, WrittenCts())
         for number, _progress in enumerate(work):  # another one at every step
             organ, turn = WORD16.names[number % 16], number // 16 % 2
-            set_state(node, row(node, organ).segment_id, ("absent", "edited")[turn])
+            set_state(node, row(node, organ).segment_id, ("absent", "accepted")[turn])
 
     with pytest.raises(UserError, match="was changed while it was saved"):
         saved()
