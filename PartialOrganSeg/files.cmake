@@ -48,6 +48,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/dicom_files.py
   PartialOrganSegPanel/scene/file_identity.py
+  PartialOrganSegPanel/scene/hidden_result.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
   PartialOrganSegPanel/scene/label_map_file.py

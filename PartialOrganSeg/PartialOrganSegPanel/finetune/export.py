@@ -8,13 +8,16 @@ import shutil
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import put_in_place
 from PartialOrganSegLib.organs import LABEL_SPACES
 
 from ..scene.case_writing import write_scene_case
+from ..scene.organ_versions import note_edits
 from ..scene.scene_cases import SceneCase, label_space_names
+from ..scene.voxel_counts import finished, is_small
 from ..scene.written_cts import WrittenCts
 from ..shell.job import Progress
 from ..shell.steps import counted
@@ -29,8 +32,9 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
     """Writes everything into RUN/data, which appears whole or not at all; gives the manifest. A step takes some
     milliseconds.
 
-    `model`: the start model's organs, in the order of its label values. The scene is left as it is. Raises OSError, and
-    UserError when a CT or what is known of it was deleted meanwhile.
+    `model`: the start model's organs, in the order of its label values. The scene is left as it is, but for organs that
+    were edited unseen (see `note_edits`). Raises OSError, and UserError when a CT or what is known of it was deleted
+    meanwhile, or an organ is no longer accepted.
     """
     space = label_space_names(model, cases)
     staging = run / STAGING
@@ -46,6 +50,7 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
             else:
                 work = write_scene_case(case, path.stem, space, staging,
                                         lambda volume, new, final=path: written.write(volume, new, final))
+                yield from _note_edits(case, progress)
                 entry = yield from counted(work, progress)
             entries.append({"name": name} | entry)
         manifest = {"label_space": _space_entry(space), "datasets": [{"name": "scene", "cases": entries}]}
@@ -55,6 +60,17 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
     finally:  # also when the work is cancelled between two steps
         shutil.rmtree(staging, ignore_errors=True)
     return manifest_of(run)
+
+
+def _note_edits(case: SceneCase, progress: Progress) -> Generator[Progress, None, None]:
+    """Edits of a case that nobody has seen; of a small one at once."""
+    volume, segmentation = map(slicer.mrmlScene.GetNodeByID, (case.volume_id, case.segmentation_id or "none"))
+    if volume is None or segmentation is None:
+        return
+    if is_small(volume.GetImageData()):
+        finished(note_edits(segmentation))
+    else:
+        yield from counted(note_edits(segmentation), progress)
 
 
 def _space_entry(organs: list[str]) -> str | list[str]:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..scene.ct_tag import link_to_ct, misses_its_ct
+from ..scene.hidden_result import show_chosen
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.segmentation_result import describe
 from ..scene.voxel_counts import voxel_ml
@@ -150,6 +151,7 @@ class ReviewSection(Section, VTKObservationMixin):
         if node is None or not rows(node):
             return
         show_again(node)  # its scene was saved with one organ alone
+        show_chosen(node)
         self._review = Review(node, self.editor.saveStateForUndo)
         events = slicer.vtkSegmentation
         self.addObserver(node, events.SourceRepresentationModified, self._drawn)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import slicer
 
 from .layer_scan import EMPTY, Count, scan_layer
-from .organ_rows import rows
+from .organ_rows import DECIDED, EDITED, OrganRow, rows, set_state
 from .review_record import read_record
 from .voxel_counts import labelmap
 
@@ -55,13 +55,23 @@ def not_recorded(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, 
     """Organs that are not as the review last saw them, or that it never saw: their state does not say whether somebody
     corrected them, as it does not where another segmentation was at hand meanwhile. A piece takes milliseconds."""
     counts = yield from _counts(node)
-    organs = []
+    return [row.organ for row in rows(node) if not _is_recorded(node, row, counts)]
+
+
+def note_edits(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, None]:
+    """Organs that were decided and drawn in since, while the review looked at another segmentation, are edited, as it
+    marks them when it looks: nobody has accepted what they are now. A piece takes milliseconds."""
+    counts = yield from _counts(node)
     for row in rows(node):
-        segment = node.GetSegmentation().GetSegment(row.segment_id)
-        count, record = counts.get(row.segment_id), read_record(segment)
-        if count is None or record is None or (record.voxels, record.place) != (count.voxels, count.place):
-            organs.append(row.organ)
-    return organs
+        seen = read_record(node.GetSegmentation().GetSegment(row.segment_id)) is not None
+        if row.state in DECIDED and seen and not _is_recorded(node, row, counts):
+            set_state(node, row.segment_id, EDITED)
+
+
+def _is_recorded(node: slicer.vtkMRMLSegmentationNode, row: OrganRow, counts: dict[str, Count]) -> bool:
+    """Whether the review has seen an organ as it is."""
+    count, record = counts.get(row.segment_id), read_record(node.GetSegmentation().GetSegment(row.segment_id))
+    return count is not None and record is not None and (record.voxels, record.place) == (count.voxels, count.place)
 
 
 def changed_since(node: slicer.vtkMRMLSegmentationNode, before: Versions) -> Generator[None, None, list[str]]:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Code
 
 from ..scene.abdomen_window import set_abdomen_window
+from ..scene.hidden_result import hide_until_chosen
 from ..scene.organ_versions import not_recorded
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
@@ -270,7 +271,14 @@ class SegmentSection(Section):
     def _launch(self, run: SegmentRun) -> None:
         self._run = run
         self.strip.started(_("Starting ..."))
-        self.panel.run(run.arguments, self.strip.progress, run.on_result, self._ended)
+        self.panel.run(run.arguments, self._progress, run.on_result, self._ended)
+
+    def _progress(self, progress: Progress) -> None:
+        self.strip.progress(progress)
+        volume = slicer.mrmlScene.GetNodeByID(self._run.volume_id)
+        # another CT may have been chosen in section Strokes or Review meanwhile
+        if volume is not None and volume is not self.panel.parameters.inputVolume:
+            self.strip.say(f"{volume.GetName()}: {progress.text()}")
 
     def _wants_force(self, run: SegmentRun, outcome: Outcome) -> bool:
         """Whether the command refused what does not look like a CT, and the user wants it segmented all the same."""
@@ -334,6 +342,8 @@ class SegmentSection(Section):
             if other:
                 text += "\n" + _("Section Review stays at {other}, which you work on: choose {name} there.").format(
                     other=other, name=node.GetName())
+                if run.target_id != node.GetID():
+                    hide_until_chosen(node)
             else:
                 self.panel.parameters.segmentation = node
         self.strip.ended(outcome, text)

@@ -26,7 +26,7 @@ from PartialOrganSegLib.organs import WORD16
 
 from ..scene.case_writing import write_scene_case
 from ..scene.organ_rows import DECIDED, rows
-from ..scene.organ_versions import moment
+from ..scene.organ_versions import moment, note_edits
 from ..scene.scene_cases import CaseList, SceneCase, label_space_names
 from ..scene.seg_nrrd_writing import write_segmentation
 from ..scene.segmentation_result import find_results
@@ -130,6 +130,8 @@ def save_case(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLScala
     for _attempt in range(_TRIES):
         staging = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder))
         try:
+            for node in find_results(volume):
+                yield from counted(note_edits(node), Progress(_("saving the segmentation"), 0, 2, None))
             work = _work(volume, folder)
             scene_case = yield from _write(case, volume, chosen, work, staging, folder, written)
             _refuse_deleted(case, volume)

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+import slicer.util
 from panel_helpers.scenes import add_ct, add_result, add_transform, phantom, rotation
+from panel_helpers.section_user import SectionUser
 from PartialOrganSegPanel.finetune import export as finetune_export
 from PartialOrganSegPanel.finetune.export import file_names
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, row, set_state
@@ -346,3 +348,20 @@ def test_a_ct_whose_file_is_gone_is_written_anew(tmp_path):
         case, = load_manifest(write_cases(look(), WORD16.names, run, written)).cases
         assert case.image.is_file()
         case.image.unlink()
+
+
+def test_what_was_edited_unseen_is_not_learnt_from_as_accepted(make_panel, tmp_path):
+    """While Review looks at another patient's, in Slicer's own segment editor."""
+    desk = SectionUser(make_panel, "Review")
+    volume, other = add_ct(), add_ct("other", phantom(5)[0])
+    node = desk.panel.parameters.segmentation = add_result(volume)
+    desk.ui.acceptButton.click()
+    desk.panel.parameters.segmentation = add_result(other, array=phantom(5)[1])
+    edited = (phantom()[1] == LIVER).astype(np.uint8)
+    edited[:, :30] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, node, row(node, "liver").segment_id, volume)
+    cases = [case for case in look() if case.accepted]
+    assert [case.accepted for case in cases] == [("liver",)]
+    with pytest.raises(UserError, match="no longer accepted, as they were when this began: liver"):
+        write_cases(cases, WORD16.names, tmp_path / "run")
+    assert not any(case.accepted for case in look())

@@ -66,7 +66,25 @@ def test_looking_at_the_other_ct_alone(elsewhere):
     elsewhere.show(elsewhere.other)
     assert elsewhere.finish() is elsewhere.reviewed
     elsewhere.accept()
-    assert accepted_organs(find_result(elsewhere.volume)) == []
+    result = find_result(elsewhere.volume)
+    assert accepted_organs(result) == []
+    # no organs of one patient over the CT of the other
+    assert not result.GetDisplayNode().GetVisibility()
+    elsewhere.panel.parameters.segmentation = result
+    assert result.GetDisplayNode().GetVisibility()
+    result.GetDisplayNode().SetVisibility(False)  # by the user
+    elsewhere.panel.parameters.segmentation = elsewhere.reviewed
+    elsewhere.panel.parameters.segmentation = result
+    assert not result.GetDisplayNode().GetVisibility()
+
+
+def test_the_ct_that_is_segmented_is_named_where_another_one_is_chosen(elsewhere):
+    elsewhere.start(elsewhere.volume)
+    elsewhere.process.say("progress", stage="segmenting", done=1, total=4)
+    assert elsewhere.said.startswith("segmenting")
+    elsewhere.panel.parameters.inputVolume = elsewhere.other  # as section Review does, to correct with strokes
+    elsewhere.process.say("progress", stage="segmenting", done=2, total=4)
+    assert elsewhere.said.startswith("CT 1: segmenting")
 
 
 def test_another_segmentation_was_chosen_meanwhile(elsewhere):

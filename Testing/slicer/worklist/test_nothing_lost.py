@@ -9,8 +9,8 @@ import qt
 import slicer
 import slicer.util
 from panel_helpers.list_user import ListUser
-from panel_helpers.scenes import add_ct, label_array, phantom
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, accepted_organs, row, set_state
+from panel_helpers.scenes import add_ct, add_result, label_array, phantom
+from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, accepted_organs, row, set_state
 from PartialOrganSegPanel.scene.segmentation_result import find_results
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import find_strokes, new_strokes
@@ -181,13 +181,31 @@ def test_what_is_accepted_while_the_case_is_saved_is_saved(user):
     assert accepted_in_file(user) == ["liver", "spleen"]
 
 
+def test_what_was_edited_unseen_is_not_saved_as_accepted(user):
+    """While Review looks at another patient's, in Slicer's own segment editor."""
+    node = user.accept()
+    user.panel.section("Review").ui.acceptButton.click()
+    other = add_ct("other", phantom(5)[0])
+    user.panel.parameters.segmentation = add_result(other, array=phantom(5)[1])
+    edited = label_array(node, user.volume, "liver").astype(np.uint8)
+    edited[:, :30] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, node, row(node, "liver").segment_id, user.volume)
+    user.press("saveWork")
+    assert user.said == "Saved."
+    assert accepted_in_file(user) == []
+    assert row(node, "liver").state == EDITED
+    assert not (folder_of(user) / "case.json").exists()
+    assert user.cells(1)[0] == "segmented"
+
+
 def test_a_case_that_never_rests_is_not_closed(user):
     node = user.accept("liver")
 
     def saved():
         work = save_case(chosen_list(), case_of(user), user.volume, node, WrittenCts())
-        for organ, _progress in zip(WORD16.names, work, strict=False):  # another one at every step
-            set_state(node, row(node, organ).segment_id, "absent")
+        for number, _progress in enumerate(work):  # another one at every step
+            organ, turn = WORD16.names[number % 16], number // 16 % 2
+            set_state(node, row(node, organ).segment_id, ("absent", "accepted")[turn])
 
     with pytest.raises(UserError, match="was changed while it was saved"):
         saved()
