@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .segmenting.result import SegmentResult
     from .segmenting.segmenter import Segmenter
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 __all__ = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
            "evaluate", "finetune", "learn", "load_model", "read_ct", "refine", "segment", "train"]
