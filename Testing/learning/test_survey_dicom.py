@@ -77,4 +77,4 @@ def test_two_series_in_one_folder_are_told_what_helps_here(tmp_path: Path) -> No
         (tmp_path / name).rmdir()
     problem, = survey(tmp_path).left_out
     assert "found 2" in problem.text()
-    assert "for learn and manifests put each series into a folder of its own: 1: 'arterial'" in problem.text()
+    assert "for learn and manifests put each series into a folder of its own: 1: '" in problem.text()

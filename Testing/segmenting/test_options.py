@@ -36,9 +36,11 @@ def test_what_cannot_be_is_one_line(wrong: dict, line: str) -> None:
 
 
 @pytest.mark.parametrize(("wrong", "line"), [(wrong, line) for wrong, line in WRONG
-                                             if isinstance(next(iter(wrong.values())), str) and "mirror" not in wrong])
+                                             if isinstance(next(iter(wrong.values())), str) and "mirror" not in wrong
+                                             and wrong != {"model": ""}])
 def test_the_command_line_gives_the_same_line(wrong: dict, line: str, tmp_path: Path, capsys) -> None:
-    # Every option of the command line is text; only those of the wrong options that are text can be typed.
+    # Every option of the command line is text; only those of the wrong options that are text can be typed. An empty
+    # one is refused before it is looked at (`cli/test_commands.py`).
     [(name, value)] = wrong.items()
     assert main(["segment", "ct.nii.gz", "-o", str(tmp_path / "out"), f"--{name}", value]) == 2
     shown = capsys.readouterr().err.strip()

@@ -90,15 +90,14 @@ def scene():
 
 
 @pytest.fixture(autouse=True)
-def licences_known(tmp_path, monkeypatch):
+def licences_known(tmp_path, tmp_path_factory, monkeypatch):
     """The installed models' licences were accepted before; what a test accepts, chooses or installs is gone then."""
     from PartialOrganSegPanel.shell import model_cards, model_licence, settings
 
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
     accepted = {model_licence.setting(card): model_licence.fingerprint(card)
              for card in model_cards.installed_models().values()}
-    work_list = tmp_path / "work list"  # instead of one among the user's documents
-    work_list.mkdir()
+    work_list = tmp_path_factory.mktemp("work list")  # instead of one among the user's documents
     accepted["PartialOrganSeg/WorkList"] = str(work_list)
     monkeypatch.setattr(settings, "read_setting", accepted.get)
     monkeypatch.setattr(settings, "write_setting", accepted.__setitem__)

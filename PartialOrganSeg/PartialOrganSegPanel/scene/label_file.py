@@ -67,13 +67,13 @@ def label_slabs(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Mapping[s
                     name=layer[0].GetName()))
         slab = np.full((end - start, size[1], size[0]), outside, np.uint8)
         for number, part in enumerate(parts):
-            before = None
-            if lost is not None and number:  # what is drawn first covers nothing
-                before = slab.copy()
+            if lost is None or not number:  # what is drawn first covers nothing
+                part.draw(slab, start)
+                continue
+            without = slab.copy()
             part.draw(slab, start)
-            if before is not None:
-                values, voxels = np.unique(before[(before != slab) & (before != outside)], return_counts=True)
-                lost.update(dict(zip(values.tolist(), voxels.tolist(), strict=True)))
+            values, voxels = np.unique(without[(without != slab) & (without != outside)], return_counts=True)
+            lost.update(dict(zip(values.tolist(), voxels.tolist(), strict=True)))
         yield slab
 
 
