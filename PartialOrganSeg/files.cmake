@@ -569,6 +569,7 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/partial.yaml
   PartialOrganSegLib/resources/recipes/partial_2d.yaml
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
+  PartialOrganSegLib/resources/recipes/partialorganseg_scratch.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
   PartialOrganSegLib/resources/recipes/residual_encoder_l.yaml
