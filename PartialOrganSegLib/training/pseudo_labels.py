@@ -3,7 +3,9 @@
 For unlabelled images that is EM-like self-training (Bai 2017, the semi-supervised baseline of Zhou 2019); for partial
 labels it is the restriction of Zhou 2019, equation 5: an unlabelled voxel gets one of the classes not annotated there.
 With a least confidence, voxels of which the snapshot is less sure keep the sets that they have (Sohn 2020, FixMatch),
-by bounds that are lower for classes of which it is less sure altogether (Wang 2023, FreeMatch, equations 8 and 11).
+by bounds that are lower for classes of which it is less sure altogether. These are after FreeMatch (Wang 2023), with
+the mean confidence of the voxels taken for a class in place of its mean probability, and a fixed bound of the surest
+class.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_certain_images_cost_no_prediction():
 @settings(max_examples=30)
 @given(st.integers(0, 2**31), st.floats(0.3, 0.95))
 def test_only_what_the_snapshot_is_sure_of_becomes_a_label(seed, least):
-    """FreeMatch, equations 8 and 11, in numpy: a class's bound is the least confidence times the running mean of its
+    """In numpy: a class's bound is the least confidence times the running mean of its
     confidence, relative to the surest class's. Twice, so that the second mini-batch sees what the first one left."""
     generator = torch.Generator().manual_seed(seed)
     table = table_of_sets(generator)
