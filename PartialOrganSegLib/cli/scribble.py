@@ -72,10 +72,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     except UserError as error:
         raise error.within("--label-space") from None
     organs = chosen_organs(arguments.organs, label_space)
-    folder = writable_folder(arguments.output)
     # Scribbles of an earlier run in the same folder are no label maps to draw from.
-    cases = named_cases([Entry(path) for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)],
-                        reporter)
+    dense = [path for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)]
+    if not dense:
+        raise UserError(code=Code.NO_CASES, subject=", ".join(map(str, arguments.labels)),
+                        expected="label maps to draw from", found=f"scribbles alone (*{SUFFIX})")
+    folder = writable_folder(arguments.output)
+    cases = named_cases([Entry(path) for path in dense], reporter)
     refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
     reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
     for value in (value for value in arguments.undecided if value < label_space.class_count):

@@ -69,9 +69,9 @@ def working_in(run: Path) -> Iterator[None]:
             raise UserError(code=Code.FOLDER_IN_USE, subject=run, expected="no run at work in this folder",
                             found="one", hint="wait for it or choose another -o") from None
         except OSError as error:
+            obstacle = "a file" if run.is_file() else error.strerror or error
             raise UserError(code=Code.NOT_WRITABLE, subject=run,
-                            expected="a run folder that can be made and written into",
-                            found=error.strerror or error) from None
+                            expected="a run folder that can be made and written into", found=obstacle) from None
         try:
             yield
         finally:

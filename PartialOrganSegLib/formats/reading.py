@@ -150,8 +150,18 @@ def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     folders = [entry for entry in entries if entry.is_dir() and dicom_slices.holds_dicom(entry)]
     if not folders:
         raise UserError(code=Code.NO_CASES, subject=folder,
-                        expected=f"CT files ({', '.join(volume_suffixes())}) or DICOM files", found="none")
+                        expected=f"CT files ({', '.join(volume_suffixes())}) or DICOM files", found="none",
+                        hint=_hint_of_deeper(folder, entries))
     return folders
+
+
+def _hint_of_deeper(folder: Path, entries: Sequence[Path]) -> str:
+    """How to name files that lie one folder deeper: not all of them need be CTs, so they are not taken unasked."""
+    for entry in filter(Path.is_dir, entries):
+        volume = next((file for file in sorted(entry.iterdir()) if is_volume_name(file)), None)
+        if volume is not None:
+            return f"files in folders of it are named like this: {folder / '*' / volume.name}"
+    return ""
 
 
 def _may_be_image(path: Path) -> bool:

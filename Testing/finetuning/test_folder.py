@@ -86,8 +86,8 @@ def test_the_folder_of_the_data_is_no_run_folder(start, data):
 
 def test_a_folder_that_cannot_be_made_is_reported_in_one_line(start, data, tmp_path):
     (tmp_path / "file").write_text("")
-    for run in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match="expected a run folder that can be made and written into, found"):
+    for run, found in ((tmp_path / "file", "a file"), (tmp_path / "file" / "run", "Not a directory")):
+        with pytest.raises(UserError, match=f"expected a run folder that can be made and written into, found {found}"):
             tune(start, data, run)
 
 

@@ -122,5 +122,13 @@ def test_inputs_of_files_and_folders(tmp_path: Path) -> None:
     refused(tmp_path / "no", "nothing there", call=lambda path: list_inputs([path]))
 
 
+def test_files_that_lie_a_folder_deeper_are_named_in_the_hint(tmp_path: Path) -> None:
+    patients = tmp_path / "patients"
+    for name in ("a", "b"):
+        (patients / name).mkdir(parents=True)
+        (patients / name / "image.nii.gz").write_bytes(b"x")
+    refused(patients, str(patients / "*" / "image.nii.gz"), call=lambda path: list_inputs([path]))
+
+
 def test_series_of_a_file_is_refused(tmp_path: Path) -> None:
     refused(save(tmp_path / "a.nii.gz", body()), "--series", series="2")

@@ -241,3 +241,11 @@ def test_wrong_use_ends_with_one_line(tmp_path: Path, capsys, words, code, messa
     assert main(["scribble", str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "out"), *words]) == code
     line, = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_scribbles_alone_are_nothing_to_draw_from(tmp_path: Path, capsys):
+    write_image(tmp_path / "a.scribble.nii.gz", np.full((4, 8, 8), 255, np.uint8))
+    assert main(["scribble", str(tmp_path / "a.scribble.nii.gz"), "-o", str(tmp_path / "out")]) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert "expected label maps to draw from, found scribbles alone" in line
+    assert not (tmp_path / "out").exists()
