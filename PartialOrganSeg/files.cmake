@@ -415,6 +415,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/real_paths.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
+  PartialOrganSegLib/refining/basins.py
   PartialOrganSegLib/refining/borders.py
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py

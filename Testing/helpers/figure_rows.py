@@ -28,4 +28,4 @@ def keep_rows(file: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
 
 def _identity(row: Row, keys: Sequence[str]) -> tuple[object, ...]:
     # Rows from before this was kept are of processors with it.
-    return (row.get("bfloat16", True), *(row[key] for key in keys))
+    return (row.get("bfloat16", True), *(row.get(key) for key in keys))

@@ -61,10 +61,11 @@ patch of 48 x 96 x 128. *Plain* is autocast, torch's cross entropy and a soft Di
 *ours* the library's step with the same two losses in their marginal forms; *recipe* with all losses of the recipe for
 fine-tuning and the frozen start model. The aim is 1.1.
 """
-LEARNING = """## Before the first step, and memory of learning
+LEARNING = """## Before the first step, memory of learning, and its minutes
 
-`python Testing/benchmarks/learning_cost.py`: reading, resampling and keeping CTs for training; and the peak of
-`finetune` with all its processes, what they share counted once. The aim for fine-tuning is 2560 MiB.
+`python Testing/benchmarks/learning_cost.py`: reading, resampling and keeping CTs for training; the peak of `finetune`
+with all its processes, what they share counted once, where 2560 MiB are the aim; and the whole time of a `finetune`
+that was asked for some minutes, beside processes that compute without a pause, where 10 % more or less are the aim.
 """
 GROWTH = """## Growth
 
@@ -201,6 +202,9 @@ def _learning(rows: Sequence[dict[str, Any]]) -> list[str]:
     for row in rows:
         if row["what"] == "preparation":
             cost = f"{row['made_s']} s ({row['made_cpu_s']} s of processor time), again {row['kept_s']} s"
+        elif row["what"] == "minutes":
+            cost = (f"beside {row['neighbours']}: {row['used']} of {row['minutes']:g} minutes "
+                    f"({row['share'] - 1:+.0%}), {row['steps']} steps")
         else:
             cost = f"{row['mib']} MiB, after {row['peak_at_s']} of {row['seconds']} s ({row['steps']} steps)"
         cells.append([row["what"], str(row["cts"]), _when(row), cost])

@@ -1,0 +1,86 @@
+"""The side of the CT's edges that a stroke lies on, and what it does to a thick error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from PartialOrganSegLib.evaluation.metrics import dice
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.refining import propagation
+from PartialOrganSegLib.refining.basins import CORE_MM, basin, core
+from PartialOrganSegLib.refining.session import RefineSession
+
+SHAPE, SPACING = (16, 40, 80), (3.0, 2.0, 2.0)
+STOMACH = WORD16.index("stomach")
+
+
+def two_halves(hu: tuple[float, float]) -> np.ndarray:
+    """Tissue of one HU on the left, of another on the right, and noise."""
+    values = np.full(SHAPE, hu[0], np.float32)
+    values[..., SHAPE[2] // 2:] = hu[1]
+    return values + np.random.default_rng(0).normal(0, 5, SHAPE).astype(np.float32)
+
+
+def marked(z: int, y: int, x: int) -> np.ndarray:
+    marker = np.zeros(SHAPE, bool)
+    marker[z - 1:z + 2, y - 2:y + 3, x - 2:x + 3] = True
+    return marker
+
+
+def test_a_basin_ends_at_the_edge_between_two_markers():
+    hu = two_halves((40, 110))
+    # The edge lies nearer to one of the markers: it is the edge that counts, not the distance.
+    enclosed = basin(hu, SPACING, marked(8, 20, 30), marked(8, 20, 75))
+    truth = np.zeros(SHAPE, bool)
+    truth[..., :SHAPE[2] // 2] = True
+    assert dice(enclosed, truth) > 0.97
+
+
+def test_without_a_rival_all_belongs_to_a_marker_and_without_a_marker_nothing():
+    hu, nothing = two_halves((40, 110)), np.zeros(SHAPE, bool)
+    assert basin(hu, SPACING, marked(8, 20, 20), nothing).all()
+    assert not basin(hu, SPACING, nothing, marked(8, 20, 20)).any()
+
+
+def test_where_both_mark_the_inside_holds():
+    marker = marked(8, 20, 20)
+    assert basin(two_halves((40, 110)), SPACING, marker, np.ones(SHAPE, bool))[marker].all()
+
+
+def test_a_core_lies_deeper_than_its_distance():
+    mask = np.zeros(SHAPE, bool)
+    mask[4:12, 10:30, 10:40] = True
+    expected = np.zeros(SHAPE, bool)
+    expected[4:12, 11:29, 11:39] = True  # 2 mm is not deeper than 2.5 mm, a slice is 3 mm
+    assert CORE_MM == 2.5
+    np.testing.assert_array_equal(core(mask, SPACING), expected)
+
+
+def thick_error(wall: float) -> tuple[Volume, np.ndarray, np.ndarray, np.ndarray]:
+    """A CT, labels that lack two thirds of a stomach, the truth, and a stroke in what they lack.
+
+    The stomach lies in what looks like it; a dark wall of this thickness, a share of its radii, is around it.
+    """
+    spacing = (3.0, 2.0, 2.0)
+    z, y, x = np.meshgrid(*(np.arange(n) * mm for n, mm in zip((24, 80, 90), spacing, strict=True)), indexing="ij")
+    radius = ((z - 36) / 30) ** 2 + ((y - 80) / 50) ** 2 + ((x - 90) / 70) ** 2
+    hu = np.where((radius > 1) & (radius < 1 + wall), -60.0, 60.0)
+    hu += np.random.default_rng(0).normal(0, 20, hu.shape)
+    truth = np.where(radius <= 1, STOMACH, 0).astype(np.uint8)
+    drawn = np.full(truth.shape, propagation.NOT_DRAWN, np.uint8)
+    drawn[12, 39:42, 35:75] = STOMACH
+    grid = Grid((90, 80, 24), (2.0, 2.0, 3.0))
+    return Volume(hu.round().astype(np.int16), grid), np.where(x < 60, truth, 0), truth, drawn
+
+
+def test_a_basin_leads_a_correction_through_a_thick_error_to_its_wall(monkeypatch: pytest.MonkeyPatch):
+    ct, start, truth, drawn = thick_error(wall=0.2)
+    found = []
+    for log_odds in (0.0, propagation.BASIN_LOG_ODDS):
+        monkeypatch.setattr(propagation, "BASIN_LOG_ODDS", log_odds)
+        session = RefineSession(ct, Volume(start, ct.grid), WORD16)
+        found.append(dice(session.add(Volume(drawn, ct.grid)).labels.array == STOMACH, truth == STOMACH))
+    assert dice(start == STOMACH, truth == STOMACH) < found[0] < 0.6  # what looks alike around it is as probable
+    assert found[1] > 0.9
