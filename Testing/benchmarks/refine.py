@@ -14,14 +14,14 @@ what lies between; a start label's core counts only farther than 25 mm from a st
 teaches the model all strokes so far in 40 steps and segments the CT anew, minutes a stroke; it runs where it is asked
 for (`--arms finetune`).
 
-The CTs are those of ../shared/data/manifest.yaml, whose labels are mostly the network hk13's. The embedded model
-asks that network itself, so the start is another's: `light-0.3.0`, a part of the embedded model 0.4.0. Settings were
-chosen on crlm_1006, hcc_006 and waw2144_eq alone; `light-0.3.0` was trained without the CTs of `UNSEEN`. With
-`--manifest ../shared/data/manifest_test.yaml` the reference is human, and nothing is chosen. With `--cut` a part of each
-organ is taken away from the start labels first, three to six tenths: an error as thick as the organ. Figures: Dice of the organ
-and HD95 (mm) before and after 1, 3, 5, 10 strokes, the largest loss of another organ, and seconds a stroke. Start
-labels are kept in OUT/starts, results in OUT/results.jsonl, a line an organ and arm, so that a run goes on where it was
-ended.
+The CTs are those of ../shared/data/manifest.yaml, whose labels are mostly the network hk13's. The embedded model asks
+that network itself, so the start is another's: `light-0.3.0`, a part of the embedded model 0.4.0. Settings were chosen
+on crlm_1006, hcc_006 and waw2144_eq, those of basins on crlm_1004 and waw2144_pv as well, as they are and with `--cut`;
+`light-0.3.0` was trained without the CTs of `UNSEEN`. With `--manifest ../shared/data/manifest_test.yaml` the reference
+is human, and nothing is chosen. With `--cut` a part of each organ is taken away from the start labels first, three to
+six tenths: an error as thick as the organ. Figures: Dice of the organ and HD95 (mm) before and after 1, 3, 5, 10
+strokes, the largest loss of another organ, and seconds a stroke. Start labels are kept in OUT/starts, results in
+OUT/results.jsonl, a line an organ and arm, so that a run goes on where it was ended.
 """
 
 from __future__ import annotations
