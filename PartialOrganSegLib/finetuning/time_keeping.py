@@ -15,7 +15,7 @@ from .plan import TimePlan
 RECENT, REPLAN_EVERY = 20, 5
 # For the last checkpoint and the model's files.
 WRITING_S = 5.0
-# What follows the training is expected to be slower than planned by as much as steps are, within these bounds.
+# What is not measured yet is expected to be slower than planned by as much as steps are, within these bounds.
 SLOWEST, QUICKEST = 2.0, 0.25
 
 
@@ -37,13 +37,23 @@ class TimeKeeper(Hook):
         self._last_step: float | None = None
 
     @property
+    def _slower(self) -> float:
+        """How many times as long as planned everything takes, by the steps so far."""
+        if not self._steps or not self._plan.step_seconds:
+            return 1.0
+        return min(SLOWEST, max(QUICKEST, sum(self._steps) / len(self._steps) / self._plan.step_seconds))
+
+    @property
     def _seconds(self) -> float:
         """For the training, with what is not needed after it now that it is known how busy the machine is."""
-        plan = self._plan
-        if not self._steps or not plan.step_seconds:
-            return plan.seconds
-        slower = sum(self._steps) / len(self._steps) / plan.step_seconds
-        return plan.seconds + plan.looking_seconds * (1 - min(SLOWEST, max(QUICKEST, slower)))
+        return self._plan.seconds + self._plan.looking_seconds * (1 - self._slower)
+
+    @property
+    def _next_measurement_s(self) -> float:
+        """As long as the last one; before there was one as planned, or longer where steps are slower than planned."""
+        if self._measured:
+            return self._measurement_s
+        return self._measurement_s * max(1.0, self._slower)
 
     @property
     def spent(self) -> float:
@@ -74,20 +84,20 @@ class TimeKeeper(Hook):
             self._last_step = None
 
     def allows_trial(self, trainer: RunView) -> bool:
-        return self.spent + self._measurement_s + WRITING_S <= self._seconds
+        return self.spent + self._next_measurement_s + WRITING_S <= self._seconds
 
     def _measurements_left(self) -> tuple[int, int]:
         """How many there is time for before all steps are done, the one after the last of them included, and how many
         trials: beside a busy neighbour they would leave no time to learn."""
         measurements, trials = max(1, self._plan.measurements - self._measured), self._plan.trials
-        affordable = int(LARGEST_SHARE * (self._seconds - self.spent) / max(self._measurement_s, 1e-6))
+        affordable = int(LARGEST_SHARE * (self._seconds - self.spent) / max(self._next_measurement_s, 1e-6))
         # The last one is due however little time is left.
         measurements = max(1, min(measurements, affordable - trials))
         return measurements, max(0, min(trials, affordable - 1))
 
     def _steps_left(self) -> int:
         """How many more steps there is time for."""
-        remaining_s = self._seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._measurement_s
+        remaining_s = self._seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._next_measurement_s
         mean = sum(self._steps) / len(self._steps)
         return max(0, int(remaining_s / max(mean, 1e-6)))
 

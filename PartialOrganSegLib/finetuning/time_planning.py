@@ -24,6 +24,8 @@ from .speed import frozen_seconds, network_seconds
 LOOKING_SHARE = 0.1
 # With time for fewer, measurements included, no phantoms are measured.
 STEPS_WITH_PHANTOMS = 3 * FEW_STEPS
+# Times the minutes asked for: what takes longer is told before it begins.
+LATE = 1.1
 # CTs in which that is looked at.
 MOST_LOOKS = 3
 # Of the minutes, for the first of these CTs: of what no mask shows nothing would be known without one.
@@ -55,10 +57,14 @@ def plan_time(preparation: Preparation) -> None:
                          [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
                          request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
                          trials)
+    whole_minutes = (spent + budget.seconds + asking + looks.seconds) / 60
     if request.options.steps is None and budget.steps < FEW_STEPS:
+        found = f"{preparation.minutes:g} minutes, enough for {budget.steps}"
+        if whole_minutes > LATE * preparation.minutes:
+            found += f"; with reading and measuring these take about {whole_minutes:.1f}"
         preparation.reporter.warning(Problem(
-            Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more",
-            found=f"{preparation.minutes:g} minutes, enough for {budget.steps}", hint="little can be learnt"))
+            Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more", found=found,
+            hint="little can be learnt"))
     time_plan = None
     if request.options.steps is None:
         time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,

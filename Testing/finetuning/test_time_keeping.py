@@ -94,6 +94,14 @@ def test_measurements_that_turn_out_dear_leave_time_to_learn():
     assert run.now + WRITING_S <= plan.seconds * 1.1
 
 
+def test_the_first_measurement_is_expected_to_be_as_slow_as_steps_are():
+    plan = TimePlan(seconds=200.0, steps=17, measurements=1, measurement_seconds=50.0, trials=0, step_seconds=8.0)
+    run = PretendRun(step_s=16.0, measurement_s=100.0)
+    run.run(TimeKeeper(plan, clock=lambda: run.now))
+    # 50 s kept free for it would have been 50 s too few.
+    assert run.now + WRITING_S <= 200.0
+
+
 def test_a_neighbour_that_comes_and_goes_changes_the_steps_and_not_the_time():
     plan = TimePlan(seconds=300.0, steps=280, measurements=2, measurement_seconds=5.0, trials=0)
     run = PretendRun(1.0, 5.0)
@@ -217,8 +225,8 @@ def test_too_little_time_is_said_and_kept(study, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         finetune(start.folder, data, tmp_path / "run", "cpu",
                  FinetuneOptions(minutes=0.01, replay="none", overrides=QUICK), reporter=reporter)
-    assert any("expected time for 40 steps or more, found 0.01 minutes, enough for 1" in line
-               for line in reporter.warnings)
+    assert any("expected time for 40 steps or more, found 0.01 minutes, enough for 1; with reading and measuring these "
+               "take about 0." in line for line in reporter.warnings)
     assert read_plan(tmp_path / "run").steps == 1
 
 
