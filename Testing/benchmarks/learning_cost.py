@@ -148,7 +148,7 @@ def main() -> None:
         row |= {"date": datetime.date.today().isoformat(), "busy": arguments.busy}
         print(json.dumps(row), flush=True)
         if arguments.json:
-            keep_rows(arguments.json, [row], ("what", "cts", "neighbours"))
+            keep_rows(arguments.json, [row], ("what", "cts", "neighbours", "minutes"))
 
 
 def rows_of(arguments: argparse.Namespace, cases: list[Case]) -> Iterator[Row]:
