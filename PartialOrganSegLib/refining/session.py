@@ -25,6 +25,9 @@ from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
+# Of a stroke's voxels: what it grazes with fewer keeps all but these. A stroke in the stomach, three per cent of it on the
+# pancreas, had cost that one .11 of Dice.
+GRAZED_SHARE = 0.1
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
 
 
@@ -219,8 +222,9 @@ class RefineSession:
         stroke &= labels != value
         if not stroke.any():
             return
-        # Labels that no stroke contradicts are not in question, nor are accepted organs.
-        contradicted = np.isin(np.arange(256), labels[stroke]) & ~self._accepted
+        # Labels that the stroke does not contradict are not in question, nor are accepted organs.
+        counts = np.bincount(labels[stroke], minlength=256)
+        contradicted = (counts > GRAZED_SHARE * counts.sum()) & ~self._accepted
         if self._accepted[value]:
             contradicted[:] = False
         changeable = contradicted[labels]
