@@ -25,8 +25,8 @@ from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
-# Of a stroke's voxels: what it grazes with fewer keeps all but these. A stroke in the stomach with three per cent on the
-# pancreas had cost the latter .11 of Dice.
+# Of a stroke's voxels: what it grazes with fewer keeps all but these. A stroke in the stomach, 3 per cent of it on the
+# pancreas, had cost the latter .11 of Dice.
 GRAZED_SHARE = 0.1
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
 
