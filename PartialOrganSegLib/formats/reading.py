@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -158,9 +159,10 @@ def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
 def _hint_of_deeper(folder: Path, entries: Sequence[Path]) -> str:
     """How to name files that lie one folder deeper: not all of them need be CTs, so they are not taken unasked."""
     for entry in filter(Path.is_dir, entries):
-        volume = next((file for file in sorted(entry.iterdir()) if is_volume_name(file)), None)
-        if volume is not None:
-            return f"files in folders of it are named like this: {folder / '*' / volume.name}"
+        with contextlib.suppress(OSError):  # a folder that may not be looked into has no say
+            volume = next((file for file in sorted(entry.iterdir()) if is_volume_name(file)), None)
+            if volume is not None:
+                return f"files in folders of it are named like this: {folder / '*' / volume.name}"
     return ""
 
 

@@ -17,6 +17,7 @@ from .coarse import Values
 LOWEST_HU, HIGHEST_HU = -160.0, 240.0
 EDGE_MM = 1.0  # sigma of the gradient
 CORE_MM = 2.5  # a label is believed so far from its border
+LEAST_LENGTH = 4  # voxels along each axis, that the gradient's filter needs
 _INSIDE, _OUTSIDE = 1, 2
 
 
@@ -28,8 +29,8 @@ def core(mask: Mask, spacing: Spacing3) -> Mask:
 def basin(hu: Values, spacing: Spacing3, inside: Mask, outside: Mask) -> Mask:
     """(z, y, x) the voxels that the gradient of `hu` joins to `inside` and not to `outside`, the markers it grows.
 
-    `spacing` (z, y, x) mm. Where both are true, `inside` holds. All of it where there is no `outside`, and nothing
-    where there is no `inside`.
+    `spacing` (z, y, x) mm; no axis is shorter than `LEAST_LENGTH`. Where both are true, `inside` holds. All of it where
+    there is no `outside`, and nothing where there is no `inside`.
     """
     markers = np.zeros(hu.shape, np.uint8)
     markers[outside] = _OUTSIDE

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -25,7 +26,7 @@ from scipy import ndimage
 from ..imaging.components import NEIGHBOURS
 from ..imaging.shapes import LabelMap, Mask, Shape3, Spacing3, VoxelArray, shape_of
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
-from .basins import basin, core
+from .basins import LEAST_LENGTH, basin, core
 from .coarse import Values, block_means, block_sizes, interpolated
 from .random_walk import edge_weights, random_walk
 
@@ -156,9 +157,9 @@ class _Coarse:
 
     def _basin_odds(self, distance: Values, reach: float) -> Values | float:
         """How many times as probable the stroke's label becomes by where the CT's edges lie."""
-        thickness = (self._half_thickness() - THIN_MM) / (THICK_MM - THIN_MM)
+        thickness = (self._half_thickness - THIN_MM) / (THICK_MM - THIN_MM)
         weight = BASIN_LOG_ODDS * min(max(thickness, 0.0), 1.0)
-        if weight == 0:
+        if weight == 0 or min(self.hu.shape) < LEAST_LENGTH:
             return 1.0
         has_label = self.share > 0.5
         outside = core(~has_label, self.spacing) & (distance > max(KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES * reach))
@@ -167,6 +168,7 @@ class _Coarse:
         enclosed = basin(self.hu, self.spacing, inside, outside)
         return np.where(enclosed, np.float32(np.exp(weight)), np.float32(np.exp(-weight)))
 
+    @cached_property
     def _half_thickness(self) -> float:
         """Millimetres, of the organ that gains or loses."""
         if self.usual_mm3 is not None:
@@ -200,7 +202,7 @@ class _Coarse:
         # A thin organ's errors are thin: without this a stroke on an adrenal gland leaks into the muscle beside it.
         if self._is_small(self.thickest > 0.5):
             return reach
-        return min(reach, max(REACH_OF_THICKNESS * self._half_thickness(), LEAST_REACH_MM))
+        return min(reach, max(REACH_OF_THICKNESS * self._half_thickness, LEAST_REACH_MM))
 
     def _reach_of_missing(self, extent: float, usual_mm3: float) -> float:
         """Of a stroke in an organ of which there is a fragment: its thickness says nothing, the usual size does."""

@@ -84,3 +84,14 @@ def test_a_basin_leads_a_correction_through_a_thick_error_to_its_wall(monkeypatc
         found.append(dice(session.add(Volume(drawn, ct.grid)).labels.array == STOMACH, truth == STOMACH))
     assert dice(start == STOMACH, truth == STOMACH) < found[0] < 0.6  # what looks alike around it is as probable
     assert found[1] > 0.9
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 4])
+def test_a_ct_of_few_slices_is_corrected_as_well(slices: int):
+    ct, start, _, drawn = thick_error(wall=0.2)
+    part = slice(12, 12 + slices)
+    grid = Grid((90, 80, slices), ct.grid.spacing)
+    session = RefineSession(Volume(ct.array[part], grid), Volume(start[part], grid), WORD16)
+    after = session.add(Volume(drawn[part], grid)).labels.array
+    assert (after[drawn[part] == STOMACH] == STOMACH).all()
+    assert (after == STOMACH).sum() > (start[part] == STOMACH).sum() + (drawn == STOMACH).sum()
