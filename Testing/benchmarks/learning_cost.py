@@ -94,7 +94,11 @@ def finetuning(manifest: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]
         child = subprocess.Popen([sys.executable, "-m", "PartialOrganSegLib", "finetune", "--data", str(manifest), "-o",
                                   str(manifest.with_name("run")), "--device", "cpu", "--json-events", *words],
                                  stdout=log, stderr=log)
-        yield child
+        try:
+            yield child
+        except BaseException:  # Ctrl-C as well: nobody would wait for it any more
+            child.kill()
+            raise
     if child.wait():
         raise SystemExit(log_file.read_text()[-3000:])
 
