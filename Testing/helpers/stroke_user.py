@@ -55,13 +55,14 @@ class Scene:
 
     def without_part(self, organ: int) -> Scene:
         """The start labels end too early in one organ: behind a plane in any direction, three to six tenths of it are
-        background, or small bowel. The same for the same CT and organ."""
+        background, or small bowel. The same for the same CT and organ, of which there is `LEAST_VOXELS` at least."""
         generator = np.random.default_rng(zlib.crc32(f"{self.name}{organ}".encode()))
         places = np.argwhere(self.start == organ)
         along = places * self.spacing @ generator.normal(size=3)
         gone = places[along < np.quantile(along, generator.uniform(0.3, 0.6))]
         start = self.start.copy()
-        start[tuple(gone.T)] = generator.choice([0, INTESTINE])
+        value = generator.choice([0, INTESTINE])
+        start[tuple(gone.T)] = 0 if value == organ else value
         return replace(self, start=start)
 
     @property
