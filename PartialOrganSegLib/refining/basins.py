@@ -11,7 +11,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..imaging.shapes import Mask, Spacing3
+from ..formats.itk import image_of
+from ..imaging.shapes import Mask, Spacing3, shape_of
+from ..imaging.volume import Grid, Volume
 from .coarse import Values
 
 LOWEST_HU, HIGHEST_HU = -160.0, 240.0
@@ -35,10 +37,9 @@ def basin(hu: Values, spacing: Spacing3, inside: Mask, outside: Mask) -> Mask:
     markers = np.zeros(hu.shape, np.uint8)
     markers[outside] = _OUTSIDE
     markers[inside] = _INSIDE
-    image = sitk.GetImageFromArray(hu.clip(LOWEST_HU, HIGHEST_HU))
-    image.SetSpacing(spacing[::-1])
-    seeds = sitk.GetImageFromArray(markers)
-    seeds.CopyInformation(image)
+    (depth, height, width), (z, y, x) = shape_of(hu), spacing
+    grid = Grid((width, height, depth), (x, y, z))
+    image, seeds = (image_of(Volume(values, grid)) for values in (hu.clip(LOWEST_HU, HIGHEST_HU), markers))
     gradient = sitk.GradientMagnitudeRecursiveGaussian(image, EDGE_MM)
     grown = sitk.MorphologicalWatershedFromMarkers(gradient, seeds, markWatershedLine=False, fullyConnected=True)
     return np.asarray(sitk.GetArrayFromImage(grown) == _INSIDE)
