@@ -424,6 +424,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/ranking.py
+  PartialOrganSegLib/refining/reach.py
   PartialOrganSegLib/refining/refiner.py
   PartialOrganSegLib/refining/regions.py
   PartialOrganSegLib/refining/result.py
