@@ -57,6 +57,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
+  PartialOrganSegPanel/scene/overlap_text.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py

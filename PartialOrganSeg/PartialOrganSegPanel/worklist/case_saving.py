@@ -10,8 +10,8 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from PartialOrganSegLib.organs import WORD16
 from ..scene.case_writing import write_scene_case
 from ..scene.organ_rows import DECIDED, rows
 from ..scene.organ_versions import moment, note_edits
+from ..scene.overlap_text import overlap_text
 from ..scene.scene_cases import CaseList, SceneCase, label_space_names
 from ..scene.seg_nrrd_writing import write_segmentation
 from ..scene.segmentation_result import find_results
@@ -42,13 +43,15 @@ _TRIES = 3
 class SavedCase:
     """`facts`: what the list shall say of the case. `left_alone`: files that stay as they are, since the scene does not
     hold what is in them. `aside`: the folder of what another window had saved, None where nothing was moved. `latest`:
-    the strokes that count, and `uncounted` others in which something is drawn (names)."""
+    the strokes that count, and `uncounted` others in which something is drawn (names). `lost`: voxels that accepted
+    organs have lost, in the files to learn from, to others which overlap with them."""
 
     facts: dict[str, Any]
     left_alone: tuple[str, ...] = ()
     aside: Path | None = None
     latest: str = ""
     uncounted: tuple[str, ...] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """A line for the user, empty where nothing is to be said."""
@@ -62,7 +65,7 @@ class SavedCase:
             lines.append(_("Only the latest strokes count, {latest}: those of {others} are saved and come back with "
                            "the case, but nothing is learnt from them.").format(
                 latest=self.latest, others=", ".join(self.uncounted)))
-        return " ".join(lines)
+        return " ".join(filter(None, [*lines, overlap_text(self.lost)]))
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class _Work:
     strokes: list[slicer.vtkMRMLSegmentationNode]
     stroke_names: list[str]
     moments: list[tuple[object, ...]]  # change with all that is saved
+    lost: dict[str, int] = field(default_factory=dict)  # as in `SavedCase`
 
     @property
     def files(self) -> dict[str, slicer.vtkMRMLSegmentationNode]:
@@ -137,7 +141,7 @@ def _write(case: ListedCase, volume: slicer.vtkMRMLScalarVolumeNode, chosen: sli
     if scene_case is None:
         raise UserError(_("{name} has only one slice: nothing can be saved of it.").format(name=case.name))
     if scene_case.labelled:
-        entry = yield from counted(_write_to_learn_from(scene_case, staging, folder, written),
+        entry = yield from counted(_write_to_learn_from(scene_case, staging, folder, written, work.lost),
                                    Progress(_("saving the case to learn from"), 1, 2, None))
         # not by `whole_file`: nothing in this folder counts before all of it is moved
         (staging / ENTRY).write_text(json.dumps(entry), encoding="utf-8")
@@ -173,14 +177,14 @@ def _put_in_place(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLS
             counting = next(reversed(work.results), None)
         facts = _state(counting, bool(scene_case.drawn) or drawn_lost) | _unsure(counting, case)
     latest = [node.GetName() for node in find_all_strokes(volume)][-1:]
-    return SavedCase(facts, tuple(left_alone), moved, "".join(latest), scene_case.uncounted)
+    return SavedCase(facts, tuple(left_alone), moved, "".join(latest), scene_case.uncounted, work.lost)
 
 
-def _write_to_learn_from(scene_case: SceneCase, staging: Path, folder: Path,
-                         written: WrittenCts) -> Generator[None, None, dict[str, Any]]:
+def _write_to_learn_from(scene_case: SceneCase, staging: Path, folder: Path, written: WrittenCts,
+                         lost: dict[str, int]) -> Generator[None, None, dict[str, Any]]:
     space = label_space_names(WORD16.names, [scene_case])
     entry = yield from write_scene_case(scene_case, case_folder.CT, space, staging,
-                                        lambda node, path: written.write(node, path, folder / path.name))
+                                        lambda node, path: written.write(node, path, folder / path.name), lost)
     return entry | {"space": space, "accepted": scene_case.accepted, "drawn": scene_case.drawn}
 
 
