@@ -141,7 +141,7 @@ def _write(case: ListedCase, volume: slicer.vtkMRMLScalarVolumeNode, chosen: sli
     if scene_case is None:
         raise UserError(_("{name} has only one slice: nothing can be saved of it.").format(name=case.name))
     if scene_case.labelled:
-        entry = yield from counted(_write_to_learn_from(scene_case, staging, folder, written, work.lost),
+        entry = yield from counted(_write_to_learn_from(scene_case, work, staging, folder, written),
                                    Progress(_("saving the case to learn from"), 1, 2, None))
         # not by `whole_file`: nothing in this folder counts before all of it is moved
         (staging / ENTRY).write_text(json.dumps(entry), encoding="utf-8")
@@ -180,18 +180,22 @@ def _put_in_place(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLS
     return SavedCase(facts, tuple(left_alone), moved, "".join(latest), scene_case.uncounted, work.lost)
 
 
-def _write_to_learn_from(scene_case: SceneCase, staging: Path, folder: Path, written: WrittenCts,
-                         lost: dict[str, int]) -> Generator[None, None, dict[str, Any]]:
+def _write_to_learn_from(scene_case: SceneCase, work: _Work, staging: Path, folder: Path,
+                         written: WrittenCts) -> Generator[None, None, dict[str, Any]]:
     space = label_space_names(WORD16.names, [scene_case])
     entry = yield from write_scene_case(scene_case, case_folder.CT, space, staging,
-                                        lambda node, path: written.write(node, path, folder / path.name), lost)
-    return entry | {"space": space, "accepted": scene_case.accepted, "drawn": scene_case.drawn}
+                                        lambda node, path: written.write(node, path, folder / path.name), work.lost)
+    accepted_in = [name for name, node in work.files.items() if node.GetID() == scene_case.segmentation_id]
+    return entry | {"space": space, "accepted": scene_case.accepted, "drawn": scene_case.drawn,
+                    "accepted_in": "".join(accepted_in)}
 
 
 def _is_accepted_lost(earlier: dict[str, Any], scene_case: SceneCase, left_alone: Sequence[str]) -> bool:
     """Whether the `earlier` files to learn from hold organs of a segmentation that is left alone, and the scene none in
     their place."""
-    alone = not all(map(case_folder.is_strokes, left_alone))
+    alone = earlier.get("accepted_in") in left_alone
+    if "accepted_in" not in earlier:  # of an older version
+        alone = not all(map(case_folder.is_strokes, left_alone))
     return bool(alone and earlier.get("accepted") and not scene_case.accepted)
 
 
