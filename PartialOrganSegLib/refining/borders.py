@@ -20,8 +20,10 @@ from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
 from .propagation import MARGIN_MM, NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region
 from .random_walk import edge_weights, random_walk
+from .reach import extent_of
 
-NEAR_MM = MARGIN_MM  # from a stroke; the border beyond stays
+# From a stroke; the border beyond stays. A dab doubts less of an outline than a stroke along it.
+NEAR_OF_EXTENT, NEAR_DAB_MM, NEAR_MM = 2.0, 15.0, MARGIN_MM
 BAND_MM = 3.0  # the border moves so far at most
 WIDTH_MM = 1.5  # how sure the border was
 SURROUNDINGS_MM = 12.0  # outside of the border, what the organ is told apart from
@@ -34,7 +36,8 @@ NEVER = 1e-3  # beside probabilities, so that no look decides alone
 
 def at_edges(region: Region, organ: int, stroke: Mask, settled: Mask,
              keep_on: Callable[[], None] = lambda: None) -> Mask:
-    """(z, y, x) the organ, its border within `NEAR_MM` of the stroke (a mask) moved to where the CT has an edge.
+    """(z, y, x) the organ, its border near the stroke (a mask) moved to where the CT has an edge: within `NEAR_MM`, or
+    less where the stroke is short.
 
     What was drawn stays as it was drawn, and `settled` voxels as they are; those that were looked at become settled: a
     border that were moved with every stroke would wander. `keep_on` is called now and then and may raise to end the
@@ -49,7 +52,8 @@ def at_edges(region: Region, organ: int, stroke: Mask, settled: Mask,
     if depth.max() < LEAST_HALF_THICKNESS_MM:
         return before
     # Behind the stroke's reach nothing is known of how good the outline is.
-    near = ndimage.distance_transform_edt(block_means(stroke, block) == 0, sampling=spacing) < NEAR_MM
+    near_mm = min(NEAR_DAB_MM + NEAR_OF_EXTENT * extent_of(stroke, region.spacing), NEAR_MM)
+    near = ndimage.distance_transform_edt(block_means(stroke, block) == 0, sampling=spacing) < near_mm
     band = near & (np.abs(depth) <= BAND_MM)
     other_organs = block_means((region.labels > 0) & ~before, block) > 0
     excluded = block_means((region.drawn != NOT_DRAWN) & (region.drawn != organ), block) > 0

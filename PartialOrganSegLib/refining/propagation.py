@@ -38,6 +38,10 @@ AWAY = 0.5  # reaches from a stroke: nearer, labels in question are no sample of
 # What a basin says for and against, less of a thin organ: at `WORKING_MM` an adrenal gland is all border.
 BASIN_LOG_ODDS = 1.0
 THIN_MM, THICK_MM = 6.0, 12.0  # half thicknesses at which it says nothing, and all of it
+# A stroke is as often too short for its error as long enough. Where no edge lies between, so much of the distance does
+# not count, less of an organ that is thin enough to leak from.
+ENCLOSED_SHORTER = 0.4
+SOLID_MM, MASSIVE_MM = 10.0, 18.0  # half thicknesses at which none of it counts less, and all
 # What the labels say so far from a stroke, the farther of both, is true to the watershed. Nearer, a thick error would
 # be its own rival.
 KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES = 25.0, 2.0
@@ -117,12 +121,13 @@ class _Coarse:
         near = self.earlier & (distance < SAME_ERROR_MM)
         if near.any():
             distance = self._distance(self.stroke | near)
-        trust = 1 - np.exp(-np.square(distance / reach))
+        enclosed = self._enclosed(distance, reach)
+        trust = 1 - np.exp(-np.square(self._nearer(distance, enclosed) / reach))
         # At the stroke the looks decide alone; far from it they would have to be beyond doubt.
         shared = (1 - trust) / 2
         likeness = self._likeness(distance, trust, reach)
         for_error, against = shared * likeness, (1 - shared) * (1 - likeness)
-        for_error *= self._basin_odds(distance, reach)
+        for_error *= self._basin_odds(enclosed)
         prior = self.share + (1 - self.share) * for_error / np.maximum(for_error + against, 1e-9)
         prior[self.drawn] = 1
         prior[self.excluded] = 0
@@ -133,21 +138,32 @@ class _Coarse:
         """Millimetres from the nearest stroke."""
         return np.asarray(ndimage.distance_transform_edt(~strokes, sampling=self.spacing), np.float32)
 
-    def _basin_odds(self, distance: Values, reach: float) -> Values | float:
-        """(z, y, x), or 1 for all of them: the odds of the stroke's label by where the CT's edges lie.
+    def _enclosed(self, distance: Values, reach: float) -> Mask | None:
+        """(z, y, x) what the CT's edges enclose together with the stroke; None where they are not asked.
 
         `distance`: (z, y, x) millimetres from the stroke; `reach`: millimetres.
         """
-        thickness = (self.surroundings.half_thickness - THIN_MM) / (THICK_MM - THIN_MM)
-        weight = BASIN_LOG_ODDS * min(max(thickness, 0.0), 1.0)
-        if weight == 0 or min(self.hu.shape) < LEAST_LENGTH:
-            return 1.0
+        if self.surroundings.half_thickness <= THIN_MM or min(self.hu.shape) < LEAST_LENGTH:
+            return None
         has_label = self.share > 0.5
         outside = core(~has_label, self.spacing) & (distance > max(KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES * reach))
         outside |= self.excluded | ((self.in_question == 0) & ~has_label)
         inside = (core(has_label, self.spacing) & ~outside) | self.drawn
-        enclosed = basin(self.hu, self.spacing, inside, outside)
+        return basin(self.hu, self.spacing, inside, outside)
+
+    def _basin_odds(self, enclosed: Mask | None) -> Values | float:
+        """(z, y, x), or 1 for all of them: the odds of the stroke's label by where the CT's edges lie."""
+        if enclosed is None:
+            return 1.0
+        weight = BASIN_LOG_ODDS * _between(THIN_MM, THICK_MM, self.surroundings.half_thickness)
         return np.where(enclosed, np.float32(np.exp(weight)), np.float32(np.exp(-weight)))
+
+    def _nearer(self, distance: Values, enclosed: Mask | None) -> Values:
+        """(z, y, x) millimetres from the stroke, fewer where no edge lies between."""
+        if enclosed is None:
+            return distance
+        shorter = ENCLOSED_SHORTER * _between(SOLID_MM, MASSIVE_MM, self.surroundings.half_thickness)
+        return np.where(enclosed, np.float32(1 - shorter) * distance, distance)
 
     def _likeness(self, distance: Values, trust: Values, reach: float) -> Values:
         """What the looks say: the stroke's, and those of the same organ, against the labels in question away from it.
@@ -163,6 +179,11 @@ class _Coarse:
         away = _float((self.share < 0.5) & (distance > reach * AWAY))
         around = appearance.density(trust * self.in_question * away)
         return appearance.likeness(drawn, around)
+
+
+def _between(low: float, high: float, value: float) -> float:
+    """0 at `low` and below, 1 at `high` and above, in between in proportion."""
+    return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
 def _float(mask: Mask) -> Values:

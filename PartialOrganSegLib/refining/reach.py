@@ -33,6 +33,11 @@ LEAST_ORGAN_MM3 = 500.0  # less of an organ says nothing of its thickness
 HALF_THICKNESS_OF_RADIUS = 0.5  # of a ball as large as the organ usually is; no organ is one
 
 
+def extent_of(stroke: Mask, spacing: Spacing3) -> float:
+    """Millimetres between the opposite corners of a stroke's box; `stroke` (z, y, x) is not empty, `spacing` mm."""
+    return float(np.linalg.norm(np.ptp(np.argwhere(stroke) * spacing, axis=0)))
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a stroke's reach depends on; all arrays (z, y, x), `spacing` (z, y, x) mm.
@@ -85,8 +90,7 @@ class Surroundings:
         return self.wrong_share
 
     def _reach_of_extent(self) -> float:
-        places = np.argwhere(self.stroke) * self.spacing
-        extent = float(np.linalg.norm(np.ptp(places, axis=0)))
+        extent = extent_of(self.stroke, self.spacing)
         if self.usual_mm3 is not None:
             return self._reach_of_missing(extent, self.usual_mm3)
         if self.of_organ and self._is_small(self.share > 0.5):

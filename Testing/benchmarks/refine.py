@@ -19,9 +19,10 @@ that network itself, so the start is another's: `light-0.3.0`, a part of the emb
 on crlm_1006, hcc_006 and waw2144_eq, those of basins on crlm_1004 and waw2144_pv as well, as they are and with `--cut`;
 `light-0.3.0` was trained without the CTs of `UNSEEN`. With `--manifest ../shared/data/manifest_test.yaml` the reference
 is human, and nothing is chosen. With `--cut` a part of each organ is taken away from the start labels first, three to
-six tenths: an error as thick as the organ. Figures: Dice of the organ and HD95 (mm) before and after 1, 3, 5, 10
-strokes, the largest loss of another organ, and seconds a stroke. Start labels are kept in OUT/starts, results in
-OUT/results.jsonl, a line an organ and arm, so that a run goes on where it was ended.
+six tenths: an error as thick as the organ. With `--share 0.4` the user draws four tenths of each stroke's length.
+Figures: Dice of the organ and HD95 (mm) before and after 1, 3, 5, 10 strokes, the largest loss of another organ, and
+seconds a stroke. Start labels are kept in OUT/starts, results in OUT/results.jsonl, a line an organ and arm, so that a
+run goes on where it was ended.
 """
 
 from __future__ import annotations
@@ -68,20 +69,25 @@ HUMAN = ("cort_liver",)
 TEACHING_STEPS = 40
 
 
+Key = tuple[str, str, str, str, bool, float]
+"""Model, CT, organ, arm, whether the organ was cut, and what share of a stroke was drawn."""
 ARMS: dict[str, Callable[[Scene], Corrector]] = {
     "refine": refining, "pasted": pasted, "watershed": from_markers(watershed),
     "random_walker": from_markers(random_walker)}
 FINETUNE = "finetune"
 
 
-def run_organ(ct_scene: Scene, organ: int, arm: Callable[[Scene], Corrector], margin_mm: float, strokes: int,
-              seed: int) -> dict[str, Any]:
-    """The figures of one organ: `dice` and `hd95` by number of strokes. The arm sees `margin_mm` around the organ."""
+def run_organ(ct_scene: Scene, organ: int, arm: Callable[[Scene], Corrector], margin_mm: float,
+              drawing: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one organ: `dice` and `hd95` by number of strokes. The arm sees `margin_mm` around the organ.
+
+    `drawing`: how many `strokes`, their `share` and the `seed`.
+    """
     scene = ct_scene.around(organ, margin_mm)
-    user, correct = User(scene, organ, seed), arm(scene)
+    user, correct = User(scene, organ, drawing.seed, drawing.share), arm(scene)
     labels, seconds, satisfied = scene.start, [], False
     figures: dict[str, Any] = {"case": scene.name, "organ": WORD16.names[organ - 1], "dice": {}, "hd95": {}}
-    for number in range(strokes + 1):
+    for number in range(drawing.strokes + 1):
         if number > 0 and not satisfied:
             stroke = user.next_stroke(labels)
             satisfied = stroke is None
@@ -123,8 +129,8 @@ def hd95(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, flo
 
 
 def group_of(result: dict[str, Any]) -> str:
-    """What a CT is to the settings and to the start model, and whether organs were cut."""
-    suffix = ", cut" if result.get("cut") else ""
+    """What a CT is to the settings and to the start model, whether organs were cut, and strokes shortened."""
+    suffix = (", cut" if result.get("cut") else "") + (", short" if result.get("share", 1) < 1 else "")
     for name, cases in (("human", HUMAN), ("chosen on", CHOSEN_ON), ("unseen", UNSEEN)):
         if result["case"] in cases:
             return name + suffix
@@ -176,6 +182,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=(*ARMS, FINETUNE), default=list(ARMS))
     parser.add_argument("--strokes", type=int, default=10)
     parser.add_argument("--cut", action="store_true", help="take a part of each organ away from the start labels")
+    parser.add_argument("--share", type=float, default=1.0, help="of each stroke's length that is drawn, its middle")
     arguments = parser.parse_args()
     record = arguments.output / "results.jsonl"
     if arguments.table is not None:
@@ -192,7 +199,8 @@ def main() -> None:
         for organ in organs_of(scene, organs, arguments.cut):
             begun = scene.without_part(organ) if arguments.cut else scene
             for arm in arguments.arms:
-                row = {"model": model, "case": name, "organ": WORD16.names[organ - 1], "arm": arm, "cut": arguments.cut}
+                row = {"model": model, "case": name, "organ": WORD16.names[organ - 1], "arm": arm,
+                       "cut": arguments.cut, "share": arguments.share}
                 # One that was run with fewer strokes is run anew.
                 if finished.get(key_of(row), -1) >= counted_last(arguments.strokes):
                     continue
@@ -214,11 +222,11 @@ def organs_of(scene: Scene, wanted: Sequence[int], cut: bool) -> list[int]:
 def run_arm(scene: Scene, organ: int, arm: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """`run_organ` with the arm of that name."""
     if arm != FINETUNE:
-        return run_organ(scene, organ, ARMS[arm], AROUND_MM, arguments.strokes, arguments.seed)
+        return run_organ(scene, organ, ARMS[arm], AROUND_MM, arguments)
     # A network sees a whole CT otherwise than a part of it. The manifest lies in a folder of its own: whole paths.
     with tempfile.TemporaryDirectory(dir=arguments.output.resolve()) as folder:
         teach = finetuned(arguments.model, TEACHING_STEPS, Path(folder))
-        return run_organ(scene, organ, teach, WHOLE_MM, arguments.strokes, arguments.seed)
+        return run_organ(scene, organ, teach, WHOLE_MM, arguments)
 
 
 def counted_last(strokes: int) -> int:
@@ -231,14 +239,14 @@ def last_count(row: dict[str, Any]) -> int:
     return max(int(number) for number in row["dice"])
 
 
-def key_of(row: dict[str, Any]) -> tuple[str, str, str, str, bool]:
-    """What a row is about. Rows of before 2026-11-30 say nothing of cuts, for there were none."""
-    return row["model"], row["case"], row["organ"], row["arm"], row.get("cut", False)
+def key_of(row: dict[str, Any]) -> Key:
+    """What a row is about. Rows of before 2026-11-30 say nothing of cuts or shares, for there were none."""
+    return row["model"], row["case"], row["organ"], row["arm"], row.get("cut", False), row.get("share", 1.0)
 
 
 def longest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of several rows about the same the one with the most strokes, the later one of two."""
-    chosen: dict[tuple[str, str, str, str, bool], dict[str, Any]] = {}
+    chosen: dict[Key, dict[str, Any]] = {}
     for row in rows:
         before = chosen.get(key_of(row))
         if before is None or last_count(row) >= last_count(before):
@@ -252,7 +260,7 @@ def write_tables(results: Sequence[dict[str, Any]], table: Path) -> None:
     write_table(table, list(rows_of([row for row in results if row["arm"] != FINETUNE])))
     taught = {(row["model"], row["case"], row["organ"]) for row in results if row["arm"] == FINETUNE}
     organs = []
-    for result in (row for row in results if not row.get("cut")):
+    for result in (row for row in results if not row.get("cut") and row.get("share", 1) == 1):
         if group_of(result) == "human" or (result["model"], result["case"], result["organ"]) in taught:
             dice_after = {number: round(value, 4) for number, value in result["dice"].items()}
             organs.append({key: result[key] for key in ("model", "case", "organ", "arm", "seconds")}

@@ -58,8 +58,8 @@ def test_a_core_lies_deeper_than_its_distance():
     np.testing.assert_array_equal(core(mask, SPACING), expected)
 
 
-def thick_error(wall: float) -> tuple[Volume, np.ndarray, np.ndarray, np.ndarray]:
-    """A CT, labels that lack two thirds of a stomach, the truth, and a stroke in what they lack.
+def thick_error(wall: float, columns: slice = slice(35, 75)) -> tuple[Volume, np.ndarray, np.ndarray, np.ndarray]:
+    """A CT, labels that lack two thirds of a stomach, the truth, and a stroke of these columns in what they lack.
 
     The stomach lies in what looks like it; a dark wall of this thickness, a share of its radii, is around it.
     """
@@ -70,20 +70,36 @@ def thick_error(wall: float) -> tuple[Volume, np.ndarray, np.ndarray, np.ndarray
     hu += np.random.default_rng(0).normal(0, 20, hu.shape)
     truth = np.where(radius <= 1, STOMACH, 0).astype(np.uint8)
     drawn = np.full(truth.shape, propagation.NOT_DRAWN, np.uint8)
-    drawn[12, 39:42, 35:75] = STOMACH
+    drawn[12, 39:42, columns] = STOMACH
     grid = Grid((90, 80, 24), (2.0, 2.0, 3.0))
     return Volume(hu.round().astype(np.int16), grid), np.where(x < 60, truth, 0), truth, drawn
 
 
+def corrected(ct: Volume, start: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The stomach after one stroke."""
+    session = RefineSession(ct, Volume(start, ct.grid), WORD16)
+    return session.add(Volume(drawn, ct.grid)).labels.array == STOMACH
+
+
 def test_a_basin_leads_a_correction_through_a_thick_error_to_its_wall(monkeypatch: pytest.MonkeyPatch):
     ct, start, truth, drawn = thick_error(wall=0.2)
-    found = []
-    for log_odds in (0.0, propagation.BASIN_LOG_ODDS):
-        monkeypatch.setattr(propagation, "BASIN_LOG_ODDS", log_odds)
-        session = RefineSession(ct, Volume(start, ct.grid), WORD16)
-        found.append(dice(session.add(Volume(drawn, ct.grid)).labels.array == STOMACH, truth == STOMACH))
-    assert dice(start == STOMACH, truth == STOMACH) < found[0] < 0.6  # what looks alike around it is as probable
-    assert found[1] > 0.9
+    with_basins = dice(corrected(ct, start, drawn), truth == STOMACH)
+    monkeypatch.setattr(propagation, "BASIN_LOG_ODDS", 0.0)
+    monkeypatch.setattr(propagation, "ENCLOSED_SHORTER", 0.0)
+    without = dice(corrected(ct, start, drawn), truth == STOMACH)
+    assert dice(start == STOMACH, truth == STOMACH) < without < 0.6  # what looks alike around it is as probable
+    assert with_basins > 0.9
+
+
+def test_a_stroke_that_is_short_for_its_error_reaches_the_error_s_wall(monkeypatch: pytest.MonkeyPatch):
+    ct, start, truth, drawn = thick_error(wall=0.2, columns=slice(45, 55))
+    reached = corrected(ct, start, drawn)
+    monkeypatch.setattr(propagation, "ENCLOSED_SHORTER", 0.0)
+    by_its_length_alone = corrected(ct, start, drawn)
+    assert dice(by_its_length_alone, truth == STOMACH) < 0.75
+    assert dice(reached, truth == STOMACH) > 0.85
+    # Beyond the wall it is as far as it was.
+    assert (reached & (truth != STOMACH)).sum() <= 1.05 * (by_its_length_alone & (truth != STOMACH)).sum() + 50
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 4])

@@ -8,7 +8,7 @@ from scipy import ndimage
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.borders import BAND_MM, at_edges
+from PartialOrganSegLib.refining.borders import BAND_MM, NEAR_DAB_MM, at_edges
 from PartialOrganSegLib.refining.propagation import NOT_DRAWN, Region
 from PartialOrganSegLib.refining.session import RefineSession
 
@@ -74,6 +74,21 @@ def test_where_the_ct_shows_no_edge_the_outline_becomes_a_little_smoother_at_mos
     same_hu = np.full(SHAPE, 60, np.int16)
     after = at_edges(region(same_hu, labels), SPLEEN, stroke(), np.zeros(SHAPE, bool))
     assert dice(after, labels == SPLEEN) > 0.97
+
+
+def test_a_dab_moves_the_outline_nearby_and_a_stroke_farther_away():
+    labels = truth()
+    start = ragged(labels)
+    dab = np.zeros(SHAPE, bool)
+    dab[10, 32, 44:46] = True
+    farthest = []
+    for drawn in (dab, stroke()):
+        after = at_edges(region(ct_of(labels), start), SPLEEN, drawn, np.zeros(SHAPE, bool))
+        moved = after != (start == SPLEEN)
+        farthest.append(ndimage.distance_transform_edt(~drawn, sampling=SPACING)[moved].max())
+    # Twice its 2 mm, and blocks' edges.
+    assert 5 < farthest[0] < NEAR_DAB_MM + 2 * 2 + max(SPACING)
+    assert farthest[1] > 30
 
 
 def test_drawn_and_settled_voxels_stay():
