@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from .value_names import value_names
 MANIFEST, LABELS = "manifest.yaml", "labels"
 # How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
 UNDRAWN_WEIGHT = 0.25
+_MOST_LISTED = 6  # slices in a message
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
 def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Plan) -> None:
     """Writes the joint label map. `names`: all organs, any of which may be where nobody could draw."""
     target = plan.output / LABELS / f"{case.name}.nii.gz"
-    own_slices = OwnSlices(case.ct.grid, case.ct.positions)
+    own_slices = OwnSlices(case.ct.grid, case.ct.positions, may_hide_gaps=not case.ct.series_uid)
     joint = join_masks(labelling.sources, own_slices, target, labelling.undecided)
     for overlap in joint.overlaps:
         candidates: dict[str, None] = {}
@@ -177,10 +178,22 @@ def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Pl
         labelling.label_map[overlap.value] = list(candidates)
     if joint.unseen is not None:
         labelling.label_map[joint.unseen] = [BACKGROUND, *names]
-        plan.left_out.append(Problem(Code.SLICES_MISSING, str(case.ct.path),
-                                     found=f"{len(own_slices.filled_in())} slices filled in between those of the "
-                                           "series", hint="nothing is learnt from the structures there"))
+        found = f"{len(own_slices.filled_in())} slices filled in between those of the series"
+        if joint.between_planes:
+            found = _between_planes(joint.between_planes)
+        plan.left_out.append(Problem(Code.SLICES_MISSING, str(case.ct.path), found=found,
+                                     hint="nothing is learnt from the structures there"))
     labelling.label = target
+
+
+def _between_planes(slices: Mapping[int, str]) -> str:
+    """In words. `slices` as `JointLabels.between_planes`."""
+    listed = ", ".join(str(depth + 1) for depth in list(slices)[:_MOST_LISTED])
+    if len(slices) > _MOST_LISTED:
+        listed += ", ..."
+    organ = next(iter(slices.values()))
+    return f"no structure drawn in {len(slices)} slices ({listed}) with '{organ}' above and below, which the series " \
+           "of this CT may have lacked"
 
 
 def _check_something_to_learn(plan: Plan) -> None:
