@@ -221,6 +221,37 @@ def test_a_folder_with_other_files_is_no_place_for_results(start, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("stage", ["looking", "written"])
+def test_a_plan_that_does_not_come_to_its_end_leaves_nothing(stage, start, tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    output = tmp_path / "new" / "deep" / "run"
+    reporter = Interrupter("looking") if stage == "looking" else None
+
+    def ended(path: Path) -> str:
+        raise KeyboardInterrupt
+
+    if stage == "written":
+        # The last that is done before it is noted that the plan is there.
+        monkeypatch.setattr("PartialOrganSegLib.learning.run.sha256_of", ended)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, output, quick(start), reporter=reporter)
+    assert not (tmp_path / "new").exists()
+    # A folder that the user made stays, and is as good for the next run as it was.
+    output.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, output, quick(start), reporter=reporter)
+    assert not list(output.iterdir())
+
+
+def test_a_folder_that_nothing_can_be_learnt_from_leaves_no_folders(start, tmp_path, capsys):
+    (tmp_path / "leer").mkdir()
+    words = ["-o", str(tmp_path / "new" / "deep" / "run"), "--model", str(start.folder)]
+    assert main(["learn", str(tmp_path / "leer"), *words]) == 1
+    assert main(["finetune", "--data", str(tmp_path / "none.yaml"), *words]) == 1
+    assert capsys.readouterr().err.count("error:") == 2
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(("names", "choice", "beside"), [
     (("liver", "spleen"), Beside.NEW, True), (("liver", "spleen"), Beside.NEVER, False),
     (ORGANS, Beside.NEW, False), (ORGANS, Beside.ALWAYS, True)])
