@@ -106,6 +106,13 @@ def _state_of(folder: Path, output: Path, options: LearnOptions, plan: Plan) -> 
                       tuple(problem.text() for problem in plan.left_out))
 
 
+def require_begun(folder: Path, output: Path) -> None:
+    """Raises UserError where there is no run in `output` to go on with, or not even the user's `folder`."""
+    if output == default_output(folder):
+        require_folder(folder)
+    read_state(output)
+
+
 def check(output: Path, reporter: Reporter | None = None) -> list[Problem]:
     """What is wrong with the cases, as `check` says it; empty where nothing is."""
     reporter = reporter or Reporter()

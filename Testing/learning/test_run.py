@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from PartialOrganSegLib.api import learn
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
@@ -269,6 +270,20 @@ def test_the_command_goes_on_with_a_run_and_says_what_came_of_it(start, tmp_path
     shown = capsys.readouterr().out
     assert "verdict:" in shown
     assert f"page: {tmp_path / 'out' / 'report.html'}" in shown
+
+
+def test_without_a_run_there_is_nothing_to_go_on_with(tmp_path, capsys):
+    folder = tmp_path / "meine Fälle ü"
+    folder.mkdir()
+    for words, subject, problem in (
+            ([tmp_path / "nowhere"], tmp_path / "nowhere", "expected a folder with CTs, found nothing there"),
+            ([folder], folder / "learnt", "expected a run of learn to go on with, found none; start without --resume"),
+            ([folder, "-o", tmp_path / "out"], tmp_path / "out",
+             "expected a run of learn to go on with, found none; start without --resume")):
+        assert main(["learn", *map(str, words), "--resume"]) == 1
+        assert capsys.readouterr().err == f"error: {subject}: {problem}\n"
+    with pytest.raises(UserError, match="expected a run of learn to go on with"):
+        learn(folder, resume=True)
 
 
 def test_the_command_asks_for_yes_where_nobody_can_answer(start, tmp_path, capsys):
