@@ -107,6 +107,9 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
     if options.label_map is not None:
         value_names(options.label_map)
     content = survey(folder, options.leave_out, output, reporter)
+    for pattern in content.unused_patterns:
+        reporter.warning(Problem(Code.SETTING_IGNORED, "--leave-out", found=f"no file or folder is called '{pattern}'",
+                                 hint=f"a name, or a path as it is within {folder}"))
     cases, problems = pair(content)
     organs = OrganList(start.names, options.new_organs, options.annotated, ask)
     named = _named(cases, content, options, organs, ask, problems)

@@ -77,6 +77,7 @@ class Survey:
     """All that was noticed in `folder`, sorted by path. `left_out`: files that count as nothing, and why.
 
     `manifests`: manifests, and folders with a dataset.json, which say themselves what belongs together.
+    `unused_patterns`: such of what to leave out that nothing is called.
     """
 
     folder: Path
@@ -84,6 +85,24 @@ class Survey:
     drawings: list[Drawing] = field(default_factory=list)
     manifests: list[Path] = field(default_factory=list)
     left_out: list[Problem] = field(default_factory=list)
+    unused_patterns: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _LeftOut:
+    """Files and folders in `folder` that do not count. `used`: the patterns that something was called by."""
+
+    folder: Path
+    patterns: Sequence[str]
+    used: set[str] = field(default_factory=set)
+
+    def holds(self, path: Path) -> bool:
+        """Whether any of the patterns is for its name or its path in the folder."""
+        relative = path.relative_to(self.folder).as_posix()
+        fitting = [pattern for pattern in self.patterns
+                   if fnmatch(path.name, pattern) or fnmatch(relative, pattern)]
+        self.used.update(fitting)
+        return bool(fitting)
 
 
 def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = None,
@@ -95,7 +114,9 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
     """
     require_folder(folder)
     result = Survey(folder)
-    folders = list(_folders(folder, leave_out, output))
+    left_out = _LeftOut(folder, leave_out)
+    folders = list(_folders(folder, left_out, output))
+    result.unused_patterns = [pattern for pattern in leave_out if pattern not in left_out.used]
     for number, (place, files) in enumerate(folders, 1):
         if _is_dataset(place):
             result.manifests.append(place)
@@ -117,7 +138,7 @@ def require_folder(folder: Path) -> None:
         raise UserError(code=Code.FILE_MISSING, subject=folder, expected="a folder with CTs", found=obstacle)
 
 
-def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Iterator[tuple[Path, list[Path]]]:
+def _folders(folder: Path, left_out: _LeftOut, output: Path | None) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder with its files, top first; below a manifest or data set nothing is looked at.
 
     A linked folder is entered once, whatever leads to it, and never one that holds `folder` itself.
@@ -128,7 +149,7 @@ def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Ite
         path = Path(place)
         below = []
         for name in sorted(names):
-            unfit = name.startswith(".") or _matches(path / name, folder, leave_out) or _is_work(path / name, output)
+            unfit = left_out.holds(path / name) or name.startswith(".") or _is_work(path / name, output)
             target = real_path(path / name)
             if not unfit and target not in entered:
                 entered.add(target)
@@ -139,7 +160,7 @@ def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Ite
             names.clear()
         # A pipe among them would be waited for without end.
         listed = [path / file for file in sorted(files) if not file.startswith(".") and os.path.isfile(path / file)]
-        yield path, [file for file in listed if not _matches(file, folder, leave_out)]
+        yield path, [file for file in listed if not left_out.holds(file)]
 
 
 def _is_dataset(place: Path) -> bool:
@@ -160,11 +181,6 @@ def _is_work(path: Path, output: Path | None) -> bool:
     if output is not None and output.exists() and path.samefile(output):
         return True
     return any((path / name).exists() for name in _OF_PROGRAMS)
-
-
-def _matches(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
-    relative = path.relative_to(folder).as_posix()
-    return any(fnmatch(path.name, pattern) or fnmatch(relative, pattern) for pattern in patterns)
 
 
 def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:

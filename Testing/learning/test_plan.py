@@ -18,7 +18,7 @@ from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
 from PartialOrganSegLib.formats.writing import write_table
 from PartialOrganSegLib.learning import survey as survey_module
-from PartialOrganSegLib.learning.plan import Plan
+from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
 from PartialOrganSegLib.learning.value_names import value_names
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.dicom_cases import make_case
@@ -36,6 +36,7 @@ from Testing.helpers.learn_folder import (
     write_segments,
     write_stroke_file,
 )
+from Testing.helpers.listener import Listener
 from Testing.helpers.training_data import write_image
 
 
@@ -240,6 +241,15 @@ def test_two_files_with_one_organ_are_refused_unless_one_is_left_out(tmp_path):
         plan_of(tmp_path)
     for pattern in ("*_manual*", "a/earlier", "earlier"):
         assert said(plan_of(tmp_path, leave_out=[pattern])) == {"a": ("partial", ("liver",))}
+
+
+def test_a_pattern_that_nothing_is_called_is_a_warning(tmp_path):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    listener = Listener()
+    options = FolderOptions(leave_out=["nobody", "liver_old*", "b/segmentations/spl*", f"{folder}/d"])
+    make_plan(folder, tmp_path / "out", SPACE, options, reporter=listener)
+    assert listener.warnings == [f"--leave-out: no file or folder is called '{pattern}'; a name, or a path as it is "
+                                 f"within {folder}" for pattern in ("liver_old*", f"{folder}/d")]
 
 
 def test_strokes_beside_accepted_masks_are_one_case(tmp_path):
