@@ -38,6 +38,7 @@ _TEXT = ("ascii", "text", "txt", "hex")
 # The patient's axes in any order of words, with or without time.
 _PATIENT_SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
 _PLACES = ("domain", "space", "none", "???")  # kinds of axes along which voxels lie in the patient
+_LAYER_KEY = re.compile(r"Segment\d+_Layer")
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 
 
@@ -59,8 +60,19 @@ def check_nrrd(path: Path, reporter: Reporter) -> None:
     if dimension > 4:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one 3-D volume", found=f"{dimension} axes")
     sizes = whole_numbers(path, "sizes", fields["sizes"], dimension)
+    _refuse_layers(path, header, sizes)
     _check_grid_fields(path, fields, dimension, reporter)
     _check_size(path, header, math.prod(sizes) * item_bytes, reporter)
+
+
+def _refuse_layers(path: Path, header: NrrdHeader, sizes: Sequence[int]) -> None:
+    """Raises UserError for a segmentation of 3D Slicer with a list of label maps as its first axis: segments overlap,
+    or did so while they were drawn."""
+    if len(sizes) == 4 and sizes[0] > 1 and any(map(_LAYER_KEY.fullmatch, header.keys)):
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="segments in one layer",
+                        found=f"{sizes[0]} layers, as of segments that overlap",
+                        hint="in Slicer's module Segmentations: Binary labelmap layers, Collapse labelmap layers "
+                             "(force it where they overlap: the last segment keeps the voxels), then save again")
 
 
 def _item_bytes(path: Path, type_name: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from Testing.helpers.listener import Listener
 from Testing.helpers.repository import ROOT
@@ -88,6 +89,19 @@ def test_nrrd_is_refused(tmp_path: Path, name: str) -> None:
     # Not even `force` lets it pass; and a header's own text never floods the line.
     path = nrrd(tmp_path / "a.nrrd", **changes)
     assert len(refused(path, reason, force=True)) < 400
+
+
+def test_layers_of_a_segmentation_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    segments = {f"Segment{number}_{key}": f"={value}" for number in (0, 1)
+                for key, value in (("LabelValue", 1), ("Layer", number), ("Name", "liver"))}
+    path = nrrd(tmp_path / "Müller 1.seg.nrrd", bytes(2 * 24 * 20 * 12), type="uint8", dimension="4",
+                sizes="2 24 20 12", space_directions="none (1,0,0) (0,1,0) (0,0,2)",
+                kinds="list domain domain domain")
+    plain, separator, voxels = path.read_bytes().partition(b"\n\n")
+    lines = "".join(f"\n{key}:{value}" for key, value in segments.items())
+    path.write_bytes(plain + lines.encode() + separator + voxels)
+    with pytest.raises(UserError, match=r"found 2 layers.*Slicer's module Segmentations.*Collapse labelmap layers"):
+        read_labelmap(path, segmentations=True)
 
 
 @pytest.mark.parametrize("beside", [False, True])
