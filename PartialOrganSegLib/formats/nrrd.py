@@ -34,7 +34,8 @@ _PACKED = (*_GZIP, "bzip2", "bz2")
 _FREE_TEXT = ("content", "data file")
 _LONGEST_FIELD = 800  # of a field; teem's reader writes what it cannot parse into a buffer of 1024
 _PLAIN = ("raw",)
-_TEXT = ("ascii", "text", "txt", "hex")
+_HEX = "hex"  # two letters a byte
+_TEXT = ("ascii", "text", "txt", _HEX)
 # The patient's axes in any order of words, with or without time.
 _PATIENT_SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
 _PLACES = ("domain", "space", "none", "???")  # kinds of axes along which voxels lie in the patient
@@ -62,7 +63,7 @@ def check_nrrd(path: Path, reporter: Reporter) -> None:
     sizes = whole_numbers(path, "sizes", fields["sizes"], dimension)
     _refuse_layers(path, header, sizes)
     _check_grid_fields(path, fields, dimension, reporter)
-    _check_size(path, header, math.prod(sizes) * item_bytes, reporter)
+    _check_size(path, header, math.prod(sizes), item_bytes, reporter)
 
 
 def _refuse_layers(path: Path, header: NrrdHeader, sizes: Sequence[int]) -> None:
@@ -122,9 +123,9 @@ def _is_positive(word: str) -> bool:
         return False
 
 
-def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter) -> None:
+def _check_size(path: Path, header: NrrdHeader, voxels: int, voxel_bytes: int, reporter: Reporter) -> None:
     """Compares what the header claims with the files of voxels. Raises UserError."""
-    fields = header.fields
+    fields, claimed = header.fields, voxels * voxel_bytes
     encoding = fields["encoding"].lower()
     if encoding not in (*_PACKED, *_PLAIN, *_TEXT):
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: encoding", expected="raw or gzip",
@@ -150,12 +151,39 @@ def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter
     if encoding in _TEXT:
         stored *= 8  # a digit and a blank may be a voxel of eight bytes
     check_claim(path, claimed, max(stored, 0), encoding in _PACKED)
-    skips = any(name in fields for name in ("byte skip", "line skip", "byteskip", "lineskip"))
-    if encoding in _PLAIN and not skips:
+    if any(name in fields for name in ("byte skip", "line skip", "byteskip", "lineskip")):
+        return
+    starts = [(path, header.data_offset)] if data is None else [(file, 0) for file in files]
+    if encoding in _PLAIN:
         surplus_bytes(path, stored - claimed, reporter)
-    if encoding in _GZIP and not skips:
-        starts = [(path, header.data_offset)] if data is None else [(file, 0) for file in files]
+    elif encoding in _GZIP:
         surplus_bytes(path, _unpacked_bytes(starts, claimed) - claimed, reporter)
+    elif encoding in _TEXT:
+        written = sum(_written_voxels(*start, encoding == _HEX, voxel_bytes) for start in starts)
+        # Less is said by ITK, with the place.
+        if written > voxels:
+            raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{voxels} numbers, as its header says",
+                            found=f"{written}")
+
+
+def _written_voxels(file: Path, offset: int, is_hex: bool, voxel_bytes: int) -> int:
+    """How many numbers are written from a place of a file on, a part of one counted whole."""
+    count, in_number = 0, False
+    with open(file, "rb") as stream:
+        stream.seek(offset)
+        while piece := stream.read(MIB):
+            # As teem's reader parts them.
+            words = piece.replace(b",", b" ").split()
+            if is_hex:
+                count += sum(map(len, words))
+                continue
+            count += len(words)
+            if in_number and not piece[:1].isspace() and piece[:1] != b",":
+                count -= 1  # the rest of the last one of the piece before
+            in_number = not piece[-1:].isspace() and piece[-1:] != b","
+    if is_hex:
+        return math.ceil(count / (2 * voxel_bytes))
+    return count
 
 
 def _unpacked_bytes(starts: Sequence[tuple[Path, int]], claimed: int) -> int:

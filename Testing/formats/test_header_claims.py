@@ -121,6 +121,33 @@ def test_a_packed_nrrd_holds_as_many_voxels_as_its_header_says(tmp_path: Path, b
     refused(nrrd(folder / "cut.nrrd", gzip.compress(VOXELS)[:-30], encoding="gzip"), "damage")
 
 
+def hex_of(array: np.ndarray) -> bytes:
+    return array.astype("<i2").tobytes().hex().encode()
+
+
+def words_of(array: np.ndarray) -> bytes:
+    return ", ".join(map(str, array.ravel().tolist())).encode()
+
+
+@pytest.mark.parametrize("at_once", [7, 1 << 20])
+@pytest.mark.parametrize(("encoding", "written"), [("ascii", words_of), ("hex", hex_of)])
+def test_a_nrrd_in_letters_holds_as_many_numbers_as_its_header_says(
+        tmp_path: Path, encoding: str, written: Callable[[np.ndarray], bytes], at_once: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PartialOrganSegLib.formats.nrrd.MIB", at_once)
+    folder = tmp_path / "Müller J"
+    folder.mkdir()
+    text = written(body())
+    for data in (None, "voxels.txt"):
+        (folder / "voxels.txt").write_bytes(text)
+        inside = b"" if data else text
+        whole = nrrd(folder / "whole.nhdr", inside, encoding=encoding, data_file=data)
+        np.testing.assert_array_equal(read_ct(whole).array, body())
+        more = nrrd(folder / "more.nhdr", inside, encoding=encoding, sizes="24 20 9", data_file=data)
+        refused(more, "expected 4320 numbers, as its header says, found 5760", force=True)
+    np.testing.assert_array_equal(read_ct(nrrd(folder / "line.nrrd", text + b"\n", encoding=encoding)).array, body())
+
+
 BAD_MHA = {
     "axes": ({"NDims": "-3"}, "NDims"), "a million axes": ({"NDims": "1000000"}, "3-D"),
     "claims": ({"DimSize": "2000 2000 2000"}, "header"), "format": ({"ElementDataFile": "%n%n%s 1 3 1"}, "FIRST LAST"),
