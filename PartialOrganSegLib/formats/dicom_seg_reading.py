@@ -14,7 +14,7 @@ from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid
 from ..memory_claims import check_claim
-from .dicom_references import first_series, refuse_too_many
+from .dicom_references import first_series, name_in, refuse_too_many
 from .own_slices import ROUNDED, OwnSlices
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class DicomSegmentation:
         pixel_bytes = max(1, int(dataset.BitsAllocated) // 8) * int(dataset.get("SamplesPerPixel", 1))
         check_claim(path, count * int(dataset.Rows) * int(dataset.Columns) * pixel_bytes, path.stat().st_size,
                     packed=True)
-        names = {int(segment.SegmentNumber): str(segment.get("SegmentLabel", ""))
-                 for segment in dataset.SegmentSequence}
+        names = {int(segment.SegmentNumber): name_in(segment, "SegmentLabel") for segment in dataset.SegmentSequence}
         refuse_too_many(path, len(names))
         pixels = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
         shared = dataset.SharedFunctionalGroupsSequence[0]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import Code, UserError
 from ..imaging.shapes import Affine, Coordinates, Mask, Shape3
 from ..imaging.volume import Grid
-from .dicom_references import first_series, refuse_too_many
+from .dicom_references import first_series, name_in, refuse_too_many
 from .own_slices import OwnSlices
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class StructureSet:
     def of(cls, path: Path, dataset: Dataset) -> StructureSet:
         """Points and open lines are left out: they enclose nothing. Raises UserError for contours whose structure is
         not named, for such as are none, and where those of the listed structures are missing altogether."""
-        names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])}
+        names = {int(roi.ROINumber): name_in(roi, "ROIName") for roi in dataset.get("StructureSetROISequence", [])}
         structures = []
         # Structures that were found nowhere have an item without contours; a file without any items has lost them.
         contour_items = dataset.get("ROIContourSequence")
