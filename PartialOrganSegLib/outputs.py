@@ -45,7 +45,7 @@ def missing_folders(path: Path) -> list[Path]:
 def remove_empty(folders: Iterable[Path]) -> None:
     """Removes those that are empty, the innermost first; others stay, and so do those they lie in."""
     for folder in folders:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a name with a NUL
             folder.rmdir()
 
 
