@@ -39,7 +39,7 @@ _TEXT = ("ascii", "text", "txt", _HEX)
 # The patient's axes in any order of words, with or without time.
 _PATIENT_SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
 _PLACES = ("domain", "space", "none", "???")  # kinds of axes along which voxels lie in the patient
-_LAYER_KEY = re.compile(r"Segment\d+_Layer")
+_OF_A_SEGMENT = re.compile(r"Segment\d+_\w+")
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 
 
@@ -68,8 +68,8 @@ def check_nrrd(path: Path, reporter: Reporter) -> None:
 
 def _refuse_layers(path: Path, header: NrrdHeader, sizes: Sequence[int]) -> None:
     """Raises UserError for a segmentation of 3D Slicer with a list of label maps as its first axis: segments overlap,
-    or did so while they were drawn."""
-    if len(sizes) == 4 and sizes[0] > 1 and any(map(_LAYER_KEY.fullmatch, header.keys)):
+    or did so while they were drawn. Slicer up to 4.10 wrote each segment so."""
+    if len(sizes) == 4 and sizes[0] > 1 and any(map(_OF_A_SEGMENT.fullmatch, header.keys)):
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="segments in one layer",
                         found=f"{sizes[0]} layers, as of segments that overlap",
                         hint="in Slicer's module Segmentations: Binary labelmap layers, Collapse labelmap layers "
