@@ -20,7 +20,7 @@ from .drawn_names import NamedDrawing, Wishes, name_drawing
 from .label_maps import join_masks
 from .labelling import Labelling, label_case
 from .listed import groups_of_one_name, listed_datasets
-from .organ_list import Ask, OrganList
+from .organ_list import Ask, OrganList, how_to_add
 from .pairing import PairedCase, pair
 from .survey import Survey, survey
 from .value_names import value_names
@@ -119,7 +119,7 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
     plan = Plan(folder, output, organs.space, organs.added, listed=listed, left_out=[*content.left_out, *problems])
     for name in organs.unknown:
         plan.left_out.append(Problem(Code.UNKNOWN_NAME, name, found="no organ that the model or the library knows",
-                                     hint=f"--new-organ {name} adds it"))
+                                     hint=how_to_add(name)))
     for case in cases:
         plan.cases.append(_planned(case, named[case.name], organs, plan))
     plan.space, plan.new_organs = organs.space, organs.added

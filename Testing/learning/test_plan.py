@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -250,6 +251,25 @@ def test_a_pattern_that_nothing_is_called_is_a_warning(tmp_path):
     make_plan(folder, tmp_path / "out", SPACE, options, reporter=listener)
     assert listener.warnings == [f"--leave-out: no file or folder is called '{pattern}'; a name, or a path as it is "
                                  f"within {folder}" for pattern in ("liver_old*", f"{folder}/d")]
+
+
+@pytest.mark.parametrize("name", ["GTV liver", "Couch (außen)", "PTV+5mm", "z_Ring", r"Tumor\1", "zHelp (L)"])
+def test_the_option_that_is_named_adds_the_organ(name, tmp_path):
+    labels = (write_patient(tmp_path / "a", 0) == 1).astype(np.uint8)
+    path = write_segments(tmp_path / "a" / "a.seg.nrrd", labels)
+    header, separator, voxels = path.read_bytes().partition(b"\n\n")
+    lines = [line for line in header.decode().split("\n") if not line.startswith(("Segment0_Name", "Segment0_ID"))]
+    header = "\n".join([*lines, f"Segment0_Name:={name}", "Segment0_ID:=Segment_1"]).encode()
+    path.write_bytes(header + separator + voxels)
+    with pytest.raises(UserError) as error:
+        plan_of(tmp_path)
+    organ = re.search(r"--new-organ (\w+) adds it$", str(error.value))[1]
+    assert said(plan_of(tmp_path, new_organs=[organ])) == {"a": ("partial", (organ,))}
+
+
+def test_several_organs_in_one_option_are_refused_with_its_name(tmp_path):
+    with pytest.raises(UserError, match=r"--new-organ: expected a name .* found 'a,b'; .* --new-organ is repeated"):
+        plan_of(write_folder(tmp_path), new_organs=["a,b"])
 
 
 def test_strokes_beside_accepted_masks_are_one_case(tmp_path):
