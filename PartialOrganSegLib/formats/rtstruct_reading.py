@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,20 +90,32 @@ class StructureSet:
         """Of the structures with a closed contour."""
         return [structure.name for structure in self.structures]
 
-    def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
+    def masks(self, grid: Grid, positions: Coordinates | None = None,
+              needless: Collection[int] = ()) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`: a voxel counts whose centre is inside. A contour that lies in another one of its
         plane is a hole; those that overlap add up, unless they are of the type that says otherwise."""
-        to_voxel = np.linalg.inv(grid.matrix)
         own_slices = OwnSlices(grid, positions)
-        for structure in self.structures:
-            mask: Mask = np.zeros(grid.shape, np.bool_)
-            planes = self._planes(structure, to_voxel, grid)
-            for depth, polygons in planes:
-                drawn = _enclosed(polygons, grid.shape)
-                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
-                mask[own_slices.nearest(depth)] |= drawn
-            self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes], own_slices)
+        for number, structure in enumerate(self.structures, 1):
+            try:
+                mask = self._mask(structure, own_slices)
+            except UserError:
+                # A couch beyond the image, a target drawn in every third slice: the organs beside them are good.
+                if number not in needless:
+                    raise
+                mask = np.zeros(grid.shape, np.bool_)
             yield structure.name, mask
+
+    def _mask(self, structure: _Structure, own_slices: OwnSlices) -> Mask:
+        """(z, y, x). Raises UserError for contours that do not lie on the CT or leave slices of it out."""
+        grid = own_slices.grid
+        mask: Mask = np.zeros(grid.shape, np.bool_)
+        planes = self._planes(structure, np.linalg.inv(grid.matrix), grid)
+        for depth, polygons in planes:
+            drawn = _enclosed(polygons, grid.shape)
+            # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
+            mask[own_slices.nearest(depth)] |= drawn
+        self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes], own_slices)
+        return mask
 
     def _planes(self, structure: _Structure, to_voxel: Affine, grid: Grid) -> list[tuple[float, list[_Contour]]]:
         """Depth in slices, from the lowest, and contours of (x, y) in pixels of each plane, each once: files that were

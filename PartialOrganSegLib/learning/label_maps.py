@@ -39,10 +39,12 @@ class MaskSource:
         number = next(number for number, value in self.values.items() if value == joint_value)
         return self.drawing.structures.names[number - 1]
 
-    def masks(self, own_slices: OwnSlices) -> Iterator[tuple[int, Mask]]:
-        """Joint value and mask (z, y, x) of each structure, on the CT's grid. Raises UserError."""
+    def masks(self, own_slices: OwnSlices, undecided: Collection[int] = ()) -> Iterator[tuple[int, Mask]]:
+        """Joint value and mask (z, y, x) of each structure, on the CT's grid. Raises UserError, but not for structures
+        in DICOM of `undecided` values."""
         if self.drawing.structures is not None:
-            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions)
+            needless = [number for number, value in self.values.items() if value in undecided]
+            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions, needless)
             for number, (_, mask) in enumerate(masks, 1):
                 if number in self.values:
                     yield self.values[number], mask
@@ -82,7 +84,7 @@ def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
     overlaps: dict[tuple[int, ...], int] = {}
     planes: dict[str, set[int]] = {}
     for source in sources:
-        for value, mask in source.masks(own_slices):
+        for value, mask in source.masks(own_slices, undecided):
             name = source.structure(value)
             if name:
                 planes.setdefault(name, set()).update(np.flatnonzero(mask.any(axis=(1, 2))).tolist())

@@ -29,6 +29,7 @@ MANIFEST, LABELS = "manifest.yaml", "labels"
 # How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
 UNDRAWN_WEIGHT = 0.25
 _MOST_LISTED = 6  # slices in a message
+_MINOR = (Code.UNKNOWN_NAME, Code.NO_LABELS)
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ def _check_something_to_learn(plan: Plan) -> None:
     """Raises UserError for a folder without CTs, or without anything drawn; the first reason is told with it."""
     reason = ""
     if plan.left_out:
-        reason = plan.left_out[0].text()
+        # A name that nobody knows, as of a target, says less than why the organs beside it cannot be used.
+        reason = min(plan.left_out, key=lambda problem: problem.code in _MINOR).text()
     if not plan.cases and not plan.listed:
         raise UserError(code=Code.NO_CASES, subject=plan.folder, expected="CTs (NIfTI, NRRD, MetaImage or DICOM)",
                         found="none", hint=reason)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from PartialOrganSegLib.annotation import UNKNOWN, CandidateTable
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
@@ -89,6 +91,46 @@ def test_an_organ_in_two_parts_is_absent_between_them_where_others_are_drawn(kin
     plan = plan_of(tmp_path, space=WORD16)
     assert (codes_of(plan) != UNKNOWN).all()
     assert not problems_of(plan)
+
+
+def sparse(contours: list[Dataset]) -> list[Dataset]:
+    """Those in every second plane."""
+    heights = sorted({float(contour.ContourData[2]) for contour in contours})
+    return [contour for contour in contours if float(contour.ContourData[2]) in heights[::2]]
+
+
+def beside_the_ct(contours: list[Dataset]) -> list[Dataset]:
+    """Three metres off."""
+    for contour in contours:
+        contour.ContourData = [float(mm) + 3000 * (place % 3 == 0) for place, mm in enumerate(contour.ContourData)]
+    return contours
+
+
+@pytest.mark.parametrize(("change", "reason"), [(sparse, "in every slice that shows"), (beside_the_ct, "on the CT")])
+def test_a_structure_that_is_not_to_be_learnt_does_not_spoil_those_that_are(change, reason, tmp_path):
+    folder = tmp_path / "Müller J"
+    count = len(phantom()[0])
+    patient(folder, "rtstruct", np.arange(count), STEP * np.arange(count))
+    dataset = dcmread(folder / "struct.dcm")
+    names = {roi.ROINumber: roi for roi in dataset.StructureSetROISequence}
+    changed = next(roi for roi in dataset.ROIContourSequence if names[roi.ReferencedROINumber].ROIName == "Colon")
+    changed.ContourSequence = change(list(changed.ContourSequence))
+    dataset.save_as(folder / "struct.dcm")
+    # To be learnt, it is the reason why nothing is.
+    with pytest.raises(UserError, match=f"Colon: expected contours {reason}"):
+        plan_of(folder, space=WORD16)
+    names[changed.ReferencedROINumber].ROIName = "PTV 1"
+    dataset.save_as(folder / "struct.dcm")
+    for options in ({}, {"annotated": ["liver"]}):
+        plan = plan_of(folder, space=WORD16, **options)
+        liver = known_voxels(plan, plan.cases[0].name)["liver"]
+        np.testing.assert_array_equal(liver, phantom()[1] == 1)
+    # And where they cannot be used either, their reason is the one to be told.
+    names[changed.ReferencedROINumber].ROIName = "Liver"
+    next(roi for roi in names.values() if roi.ROINumber != changed.ReferencedROINumber).ROIName = "PTV 1"
+    dataset.save_as(folder / "struct.dcm")
+    with pytest.raises(UserError, match=f"Liver: expected contours {reason}"):
+        plan_of(folder, space=WORD16)
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))
