@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.dataset_folder import DESCRIPTION
+from ..datasets.manifest import MANIFEST_NAMES
 from ..datasets.own_names import ROUNDED, volumes_of
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -34,7 +35,6 @@ from ..segmenting.result_files import EARLIER_STROKES, ENDINGS, OF_CORRECTIONS
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
 _OF_PROGRAMS = ("plan.json", os.path.join("configs", "metadata.json"), STATE_FILE)
-_MANIFESTS = ("manifest.yaml", "manifest.yml")
 _ONE_RUN_S = 60.0  # seconds between the files of one result of `segment`
 _SILENT = Reporter()
 
@@ -121,7 +121,7 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
         if _is_dataset(place):
             result.manifests.append(place)
             continue
-        manifests = [file for file in files if file.name in _MANIFESTS]
+        manifests = [file for file in files if file.name in MANIFEST_NAMES]
         # A manifest speaks for its folder, the panel's for one: what it lists need not be guessed again.
         if manifests:
             result.manifests += manifests
@@ -156,7 +156,7 @@ def _folders(folder: Path, left_out: _LeftOut, output: Path | None) -> Iterator[
                 below.append(name)
         # What is left in the list is walked into.
         names[:] = below
-        if any(file in _MANIFESTS for file in files) or _is_dataset(path):
+        if any(file in MANIFEST_NAMES for file in files) or _is_dataset(path):
             names.clear()
         # A pipe among them would be waited for without end.
         listed = [path / file for file in sorted(files) if not file.startswith(".") and os.path.isfile(path / file)]

@@ -100,6 +100,13 @@ def test_what_is_no_manifest_is_called_by_what_it_is(tmp_path: Path, content: by
     assert str(error.value).endswith(message)
 
 
+def test_the_manifest_in_a_folder_that_was_given_is_named(tmp_path: Path):
+    (tmp_path / "manifest.yml").write_text("label_space: word16")
+    with pytest.raises(UserError) as error:
+        load_manifest(tmp_path)
+    assert str(error.value).endswith(f"found a folder with manifest.yml; name the file: {tmp_path / 'manifest.yml'}")
+
+
 def test_unknown_label_space_names_the_nearest(tmp_path: Path):
     with pytest.raises(UserError, match=r"label_space: expected one of word16, .* found 'word' \(did you mean 'w"):
         manifest(tmp_path, label_space="word")
