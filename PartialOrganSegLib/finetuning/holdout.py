@@ -48,6 +48,9 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path,
     group_of_name = {case.name: joined[case.group] for case in cases} | joined
     cases = [replace(case, group=joined[case.group]) for case in cases]
     names = _with_commas(names, group_of_name)
+    if NOTHING in names and NOTHING not in group_of_name:
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject="--validate",
+                        expected=f"names of cases, or {NOTHING} alone", found=", ".join(names))
     for name in names:
         if name not in group_of_name:
             listed = ", ".join([NOTHING, *dict.fromkeys(case.name for case in cases)])

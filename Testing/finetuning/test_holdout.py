@@ -85,6 +85,11 @@ def test_names_with_commas_are_known_from_a_list_with_commas(three_cases, tmp_pa
         hold_out(cases, name_list("Hans,Müller"), tmp_path)
 
 
+def test_none_beside_a_case_is_refused_as_what_it_is(three_cases, tmp_path):
+    with pytest.raises(UserError, match="expected names of cases, or none alone, found none, case1"):
+        hold_out(three_cases, ["none", "case1"], tmp_path)
+
+
 @given(st.dictionaries(st.integers(0, 40), st.tuples(st.integers(0, 60), st.integers(1, 60)), max_size=40),
        st.floats(0.1, 0.9))
 def test_slabs_take_about_a_fifth_of_each_organ(extents, place):
