@@ -67,7 +67,8 @@ BAD_NRRD = {
     "no spacing": ({"space directions": None, "space": None}, "size of its voxels"),
     "spacing nan": ({"space directions": None, "space": None, "spacings": "1 nan 1"}, "spacings"),
     "metres": ({"space units": '"m" "m" "m"'}, "millimetres"), "type": ({"type": "block"}, "type"),
-    "encoding": ({"encoding": "zrl"}, "encoding"), "outside": ({"data file": "../../etc/passwd"}, "own folder"),
+    "encoding": ({"encoding": "zrl"}, "encoding"), "unread encoding": (
+        {"encoding": "bzip2"}, "expected raw or gzip"), "outside": ({"data file": "../../etc/passwd"}, "own folder"),
     "absolute": ({"data file": "/etc/passwd"}, "own folder"), "pattern": ({"data file": "%n%n%s 1 3 1"}, "FIRST LAST"),
     "drive": ({"data file": "C:x.raw"}, "own folder"), "device": ({"data file": "/dev/zero"}, "own folder"),
     "missing": ({"data file": "x.raw"}, "no such file"),
@@ -134,7 +135,7 @@ def words_of(array: np.ndarray) -> bytes:
 def test_a_nrrd_in_letters_holds_as_many_numbers_as_its_header_says(
         tmp_path: Path, encoding: str, written: Callable[[np.ndarray], bytes], at_once: int,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("PartialOrganSegLib.formats.nrrd.MIB", at_once)
+    monkeypatch.setattr("PartialOrganSegLib.formats.checks._AT_ONCE", at_once)
     folder = tmp_path / "Müller J"
     folder.mkdir()
     text = written(body())
@@ -146,6 +147,36 @@ def test_a_nrrd_in_letters_holds_as_many_numbers_as_its_header_says(
         more = nrrd(folder / "more.nhdr", inside, encoding=encoding, sizes="24 20 9", data_file=data)
         refused(more, "expected 4320 numbers, as its header says, found 5760", force=True)
     np.testing.assert_array_equal(read_ct(nrrd(folder / "line.nrrd", text + b"\n", encoding=encoding)).array, body())
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_metaimage_in_letters_holds_as_many_numbers_as_its_header_says(tmp_path: Path, beside: bool) -> None:
+    text = words_of(body()).replace(b",", b"") + b"\n"
+    folder = tmp_path / "Müller J"
+    folder.mkdir()
+    (folder / "voxels.txt").write_bytes(text)
+    data = "voxels.txt" if beside else "LOCAL"
+    inside = b"" if beside else text
+    whole = mha(folder / "whole.mha", inside, BinaryData="False", ElementDataFile=data)
+    np.testing.assert_array_equal(read_ct(whole).array, body())
+    more = mha(folder / "more.mha", inside, BinaryData="False", ElementDataFile=data, DimSize="24 20 9")
+    refused(more, "expected 4320 numbers, as its header says, found 5760", force=True)
+
+
+def test_a_metaimage_in_letters_may_be_smaller_than_its_voxels(tmp_path: Path) -> None:
+    labels = np.zeros((12, 20, 24), int)
+    labels[5, 5, 5] = 3
+    text = words_of(labels).replace(b",", b"") + b"\n"
+    for kind in ("MET_UCHAR", "MET_INT", "MET_DOUBLE"):
+        path = mha(tmp_path / "a.mha", text, BinaryData="False", ElementType=kind)
+        np.testing.assert_array_equal(read_labelmap(path).array, labels)
+
+
+def test_bytes_that_are_skipped_are_none_of_the_voxels(tmp_path: Path) -> None:
+    whole = nrrd(tmp_path / "whole.nrrd", b"note" + VOXELS, byte_skip="4")
+    np.testing.assert_array_equal(read_ct(whole).array, body())
+    more = nrrd(tmp_path / "more.nrrd", b"note" + VOXELS, byte_skip="4", sizes="24 20 9")
+    refused(more, "2880 bytes more than its header says", force=True)
 
 
 BAD_MHA = {
