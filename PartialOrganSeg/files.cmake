@@ -47,6 +47,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/dicom_files.py
+  PartialOrganSegPanel/scene/drawn_strokes.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/hidden_result.py
   PartialOrganSegPanel/scene/label_box.py
@@ -56,6 +57,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
+  PartialOrganSegPanel/scene/overlap_text.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py
@@ -122,6 +124,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/worklist/__init__.py
   PartialOrganSegPanel/worklist/adding.py
   PartialOrganSegPanel/worklist/case_files.py
+  PartialOrganSegPanel/worklist/case_folder.py
   PartialOrganSegPanel/worklist/case_saving.py
   PartialOrganSegPanel/worklist/dicom_series.py
   PartialOrganSegPanel/worklist/open_case.py
@@ -424,6 +427,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/ranking.py
+  PartialOrganSegLib/refining/reach.py
   PartialOrganSegLib/refining/refiner.py
   PartialOrganSegLib/refining/regions.py
   PartialOrganSegLib/refining/result.py

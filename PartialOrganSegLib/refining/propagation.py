@@ -1,24 +1,23 @@
-"""How far a stroke reaches: from what was drawn to the voxels around it that share the error it points at.
+"""What follows from a stroke: from what was drawn to the voxels around it that share the error it points at.
 
 A stroke says "this is L, not what the labels say". How probable it is that a voxel shares this error falls with its
-distance, the slower the longer the stroke and the thicker the error, for people draw through the middle of what is
-wrong. What the voxel looks like (`appearance`), and whether edges of the CT lie between it and the stroke (`basins`),
-is weighed against that by Bayes' rule. A random walk (`random_walk`) makes of it one probability of L that jumps where
-the CT has an edge. Voxels that were drawn are held. Earlier strokes of L that the labels contradicted point at the same
-error, so their surroundings stay in question.
+distance, the slower the longer the stroke and the thicker the error (`reach`), for people draw through the middle of
+what is wrong. What the voxel looks like (`appearance`), and whether edges of the CT lie between it and the stroke
+(`basins`), is weighed against that by Bayes' rule. A random walk (`random_walk`) makes of it one probability of L that
+jumps where the CT has an edge. Voxels that were drawn are held. Earlier strokes of L that the labels contradicted point
+at the same error, so their surroundings stay in question.
 
 The network has no say here; three ways were measured. Its scores of the whole CT, moved so that what was drawn passes,
 gave .01 of Dice more on weak organs. Computed around the stroke alone, as there is time for, they lack the context that
 the network needs, and made organs worse. Its last layer fitted to the strokes (pCE, towards the start prediction
-elsewhere) gave less than the looks alone. Every number below was chosen by Testing/benchmarks/refine.py on three CTs,
-whose figures are reported apart.
+elsewhere) gave less than the looks alone. Every number here and in `reach` was chosen by Testing/benchmarks/refine.py
+on three CTs, or five, whose figures are reported apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -29,33 +28,19 @@ from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .basins import LEAST_LENGTH, basin, core
 from .coarse import Values, block_means, block_sizes, interpolated
 from .random_walk import edge_weights, random_walk
+from .reach import Surroundings
 
 NOT_DRAWN = 255
 WORKING_MM = 1.6  # a finer CT is averaged in blocks of about this
 CONTRAST_HU = 18.0  # a difference between neighbours that begins to count as an edge
 PRIOR_WEIGHT = 0.1
-SHORTEST_REACH_MM, LONGEST_REACH_MM = 8.0, 40.0
-# Of the stroke's extent. What is too much of an organ ends where the organ does; one that ends too early may be
-# surrounded by what looks like it.
-REACH_OF_EXTENT, REACH_OF_EXTENT_BACKGROUND = 0.35, 0.5
-REACH_OF_EXTENT_MISSING = 1.0  # of the extent of a stroke in an organ that the labels lack: nothing else says its size
-LONGEST_REACH_MISSING_MM = 60.0
-REACH_OF_USUAL_RADIUS = 1.0  # of a ball as large as the organ usually is
 AWAY = 0.5  # reaches from a stroke: nearer, labels in question are no sample of what they say
-REACH_OF_THICKNESS = 1.5  # of the half thickness of the organ that gains or loses
-LEAST_REACH_MM = 5.0  # of a thin organ
-REACH_OF_ERROR = 4.0  # of the half thickness of the error
-# An organ that ends too early has errors as thin as its rim, and all kinds of tissue beyond. Where a label is wrong, it
-# is itself the bound.
-LEAST_REACH_INTO_BACKGROUND_MM, LEAST_REACH_INTO_ORGAN_MM = 6.0, 14.0
-LEAST_ORGAN_MM3 = 500.0  # less of an organ says nothing of its thickness
 # What a basin says for and against, less of a thin organ: at `WORKING_MM` an adrenal gland is all border.
 BASIN_LOG_ODDS = 1.0
 THIN_MM, THICK_MM = 6.0, 12.0  # half thicknesses at which it says nothing, and all of it
 # What the labels say so far from a stroke, the farther of both, is true to the watershed. Nearer, a thick error would
 # be its own rival.
 KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES = 25.0, 2.0
-HALF_THICKNESS_OF_RADIUS = 0.5  # of a ball as large as the organ usually is; no organ is one
 ORGAN_SHARE = 0.5  # of the organ's own look, beside that of the stroke
 # Up to this far apart, strokes of one label point at the same error. A reach by their joint extent, or one that grows
 # with their number, made it worse (.001 to .007 of Dice).
@@ -119,22 +104,15 @@ class _Coarse:
         self.earlier = np.zeros(self.stroke.shape, bool)
         if region.earlier is not None:
             self.earlier = block_means(region.earlier, block) > 0
-        self.has_organ = value > 0
-        self.usual_mm3 = region.usual_mm3
+        self.of_organ = value > 0
         wrong = int(np.bincount(region.labels[stroke]).argmax())
-        self.least_reach = LEAST_REACH_INTO_BACKGROUND_MM
-        if wrong > 0:
-            self.least_reach = LEAST_REACH_INTO_ORGAN_MM
-        # An error may be called several things: its border is where none of them is.
         wrong_share = block_means(np.isin(region.labels, region.labels[stroke]), block)
-        self.wrong = wrong_share > 0.5
-        self.thickest = self.share
-        if not self.has_organ:  # background has no thickness: the organ that loses has
-            self.thickest = wrong_share
+        self.surroundings = Surroundings(self.stroke, self.share, wrong_share, spacing, self.of_organ, wrong > 0,
+                                         region.usual_mm3)
 
     def probability(self, keep_on: Callable[[], None]) -> Values:
         """Of the stroke's label."""
-        reach = self._reach()
+        reach = self.surroundings.reach()
         distance = self._distance(self.stroke)
         near = self.earlier & (distance < SAME_ERROR_MM)
         if near.any():
@@ -160,7 +138,7 @@ class _Coarse:
 
         `distance`: (z, y, x) millimetres from the stroke; `reach`: millimetres.
         """
-        thickness = (self._half_thickness - THIN_MM) / (THICK_MM - THIN_MM)
+        thickness = (self.surroundings.half_thickness - THIN_MM) / (THICK_MM - THIN_MM)
         weight = BASIN_LOG_ODDS * min(max(thickness, 0.0), 1.0)
         if weight == 0 or min(self.hu.shape) < LEAST_LENGTH:
             return 1.0
@@ -171,51 +149,6 @@ class _Coarse:
         enclosed = basin(self.hu, self.spacing, inside, outside)
         return np.where(enclosed, np.float32(np.exp(weight)), np.float32(np.exp(-weight)))
 
-    @cached_property
-    def _half_thickness(self) -> float:
-        """Millimetres, of the organ that gains or loses."""
-        if self.usual_mm3 is not None:
-            return HALF_THICKNESS_OF_RADIUS * _radius_of_ball(self.usual_mm3)
-        organ = self.thickest > 0.5
-        if not organ.any():
-            return 0.0
-        return float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max())
-
-    def _reach(self) -> float:
-        """Millimetres from the stroke at which it is e times less probable that a voxel shares its error."""
-        reach = self._reach_of_extent()
-        if self.wrong.all():
-            return reach
-        # The middle of an error is as far from its border with other labels, which are known, as from the one that is
-        # not. Beyond the region nothing is known, so its faces are no border.
-        inside = np.pad(self.wrong, 1, constant_values=True)
-        depth = ndimage.distance_transform_edt(inside, sampling=self.spacing)[1:-1, 1:-1, 1:-1]
-        half_thickness = float(np.median(depth[self.stroke]))
-        return min(reach, max(REACH_OF_ERROR * half_thickness, self.least_reach))
-
-    def _reach_of_extent(self) -> float:
-        places = np.argwhere(self.stroke) * self.spacing
-        extent = float(np.linalg.norm(np.ptp(places, axis=0)))
-        if self.usual_mm3 is not None:
-            return self._reach_of_missing(extent, self.usual_mm3)
-        if self.has_organ and self._is_small(self.share > 0.5):
-            return min(max(REACH_OF_EXTENT_MISSING * extent, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
-        share = REACH_OF_EXTENT if self.has_organ else REACH_OF_EXTENT_BACKGROUND
-        reach = min(max(share * extent, SHORTEST_REACH_MM), LONGEST_REACH_MM)
-        # A thin organ's errors are thin: without this a stroke on an adrenal gland leaks into the muscle beside it.
-        if self._is_small(self.thickest > 0.5):
-            return reach
-        return min(reach, max(REACH_OF_THICKNESS * self._half_thickness, LEAST_REACH_MM))
-
-    def _reach_of_missing(self, extent: float, usual_mm3: float) -> float:
-        """Of a stroke in an organ of which there is a fragment: its thickness says nothing, the usual size does."""
-        reach = min(REACH_OF_EXTENT_MISSING * extent, REACH_OF_USUAL_RADIUS * _radius_of_ball(usual_mm3))
-        return min(max(reach, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
-
-    def _is_small(self, organ: Mask) -> bool:
-        """Whether there is too little of an organ in the region to go by."""
-        return int(organ.sum()) * float(np.prod(self.spacing)) < LEAST_ORGAN_MM3
-
     def _likeness(self, distance: Values, trust: Values, reach: float) -> Values:
         """What the looks say: the stroke's, and those of the same organ, against the labels in question away from it.
 
@@ -225,15 +158,11 @@ class _Coarse:
         # Earlier strokes of the label count too, unless they are far away: contrast differs within an organ.
         drawn = appearance.density(_float(self.drawn & (distance < 2 * reach)))
         organ = self.share > 0.5
-        if self.has_organ and int(organ.sum()) > 50:
+        if self.of_organ and int(organ.sum()) > 50:
             drawn = (1 - ORGAN_SHARE) * drawn + ORGAN_SHARE * appearance.density(_float(organ))
         away = _float((self.share < 0.5) & (distance > reach * AWAY))
         around = appearance.density(trust * self.in_question * away)
         return appearance.likeness(drawn, around)
-
-
-def _radius_of_ball(mm3: float) -> float:
-    return float((3 * mm3 / (4 * np.pi)) ** (1 / 3))
 
 
 def _float(mask: Mask) -> Values:

@@ -114,8 +114,9 @@ class Drawn:
 class User:
     """Draws through the middle of the largest error of one organ."""
 
-    def __init__(self, scene: Scene, organ: int, seed: int) -> None:
-        self.scene, self.organ = scene, organ
+    def __init__(self, scene: Scene, organ: int, seed: int, share: float = 1.0) -> None:
+        """`share`: of each stroke's length, what is drawn, around its middle."""
+        self.scene, self.organ, self.share = scene, organ, share
         self._generator = np.random.default_rng(seed)
 
     def next_stroke(self, labels: np.ndarray, number: int | None = None) -> Drawn | None:
@@ -136,6 +137,9 @@ class User:
         section = sections == np.bincount(sections[part[z]]).argmax()
         spacing = self.scene.spacing[1:]
         path = medial_path(section, spacing, self._generator)
+        length = max(1, round(len(path) * self.share))
+        first = (len(path) - length) // 2
+        path = path[first:first + length]
         y, x = painted(path, BRUSH_MM, section, spacing).T
         voxels = (np.full(len(y), z + box[0].start), y + box[1].start, x + box[2].start)
         # A stroke says one thing: where it crosses several, the voxels of the most frequent stay.

@@ -14,6 +14,7 @@ from ..scene.ct_identity import ct_file_name
 from ..scene.ct_tag import link_to_ct, why_no_ct
 from ..scene.dicom_files import series_files
 from ..scene.organ_rows import rows
+from ..scene.overlap_text import overlap_text
 from ..shell.job import Job, Outcome
 from ..shell.parameters import ExportFormat, ExportOrgans
 from ..shell.progress import ProgressStrip
@@ -173,10 +174,7 @@ class ExportSection(Section):
             names = ", ".join(Path(path).name for path in self._files.values())
             lines = [_("Organs written to {folder}: {count}, in {names}").format(
                 count=len(run.organs), folder=run.target, names=names)]
-            if run.lost:
-                lost = ", ".join(f"{organ.replace('_', ' ')} {voxels}" for organ, voxels in run.lost.items())
-                lines.append(_("Organs overlap, and a voxel is written for one alone, the later in the list. Voxels "
-                               "that are missing so: {organs}.").format(organs=lost))
+            lines += filter(None, [overlap_text(run.lost)])
             text = "\n".join([*lines, *map(run.with_names, outcome.warnings)])
         self.strip.ended(outcome, text)
         self._clean_up()

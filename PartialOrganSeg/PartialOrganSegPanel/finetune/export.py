@@ -28,11 +28,12 @@ LONGEST_NAME = 60
 
 
 def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
-                written: WrittenCts) -> Generator[Progress, None, Path]:
+                written: WrittenCts, lost: dict[str, dict[str, int]] | None = None) -> Generator[Progress, None, Path]:
     """Writes everything into RUN/data, which appears whole or not at all; gives the manifest. A step takes some
     milliseconds.
 
-    `model`: the start model's organs, in the order of its label values. The scene is left as it is, but for organs that
+    `model`: the start model's organs, in the order of its label values. `lost` gets, by the CT's name, the voxels that
+    accepted organs lose to others which overlap with them. The scene is left as it is, but for organs that
     were edited unseen (see `note_edits`). Raises OSError, and UserError when a CT or what is known of it was deleted
     meanwhile, or an organ is no longer accepted.
     """
@@ -48,10 +49,13 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
                 yield progress
                 entry = link_listed_case(case, path.stem, space, staging)
             else:
+                of_case: dict[str, int] = {}
                 work = write_scene_case(case, path.stem, space, staging,
-                                        lambda volume, new, final=path: written.write(volume, new, final))
+                                        lambda volume, new, final=path: written.write(volume, new, final), of_case)
                 yield from _note_edits(case, progress)
                 entry = yield from counted(work, progress)
+                if lost is not None and of_case:
+                    lost[name] = of_case
             entries.append({"name": name} | entry)
         manifest = {"label_space": _space_entry(space), "datasets": [{"name": "scene", "cases": entries}]}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer

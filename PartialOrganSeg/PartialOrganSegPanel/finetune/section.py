@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.organs import WORD16
 
+from ..scene.overlap_text import overlap_text_of_cts
 from ..scene.scene_cases import CaseList, SceneCase, include, label_space_names, measure
 from ..scene.written_cts import WrittenCts
 from ..shell.chosen_model import choose_model
@@ -50,6 +51,7 @@ class FineTuneSection(Section):
         self._models: dict[str, ModelCard] = {}
         self._expected = ""  # what the run that works will do
         self._warned: list[str] = []  # what the run warned of
+        self._lost: dict[str, dict[str, int]] = {}  # by CT, voxels of organs that overlap in the cases of the run
         self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
         self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
         self._choices = Choices(self.panel, self.ui, self.strip)
@@ -244,12 +246,13 @@ class FineTuneSection(Section):
         except OSError as error:
             self.strip.say(str(error))
             return
-        settings.run, self._expected, self._warned = str(self._run), "", []
+        settings.run, self._expected, self._warned, self._lost = str(self._run), "", [], {}
         self.strip.started(_("Writing the CTs ..."))
         cases = self._included
         names = [name for case, name in zip(cases, case_names(cases), strict=True) if case.measured and case.labelled]
         arguments = runs.start_arguments(settings, manifest_of(self._run), self._run, names)
-        self.panel.run_steps(write_cases(cases, self._organs(), self._run, self._written), self.strip.progress,
+        work = write_cases(cases, self._organs(), self._run, self._written, self._lost)
+        self.panel.run_steps(work, self.strip.progress,
                              lambda _manifest, outcome: self._cases_written(arguments, outcome))
 
     def _cases_written(self, arguments: list[str], outcome: Outcome) -> None:
@@ -260,10 +263,12 @@ class FineTuneSection(Section):
         self._launch(self._run, arguments)
 
     def _resume(self) -> None:
+        self._lost = {}  # said when its cases were written
         self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
 
     def _launch(self, run: Path, arguments: list[str]) -> None:
-        self._run, self._arguments, self._expected, self._warned = run, arguments, "", []
+        self._run, self._arguments, self._expected = run, arguments, ""
+        self._warned = [*filter(None, [overlap_text_of_cts(self._lost)])]
         for warning in runs.read_warnings(run):
             self._warning(warning)
         self._curves = Curves(runs.read_log(run))

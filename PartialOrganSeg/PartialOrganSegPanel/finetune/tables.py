@@ -63,8 +63,8 @@ def ticked(item: qt.QTableWidgetItem) -> tuple[str, int, bool] | None:
 
 
 def kind_text(case: SceneCase, space: Sequence[str]) -> str:
-    """What is known of a CT: `accepted: liver, spleen; strokes: pancreas`, and where it was accepted
-    if that is not plain."""
+    """What is known of a CT: `accepted: liver, spleen; strokes: pancreas`, where it was accepted if that is not plain,
+    and which strokes do not count."""
     names = ", ".join(organ.replace("_", " ") for organ in case.accepted)
     drawn_names = [organ.replace("_", " ") for organ in case.drawn if organ != BACKGROUND]
     if BACKGROUND in case.drawn:
@@ -77,6 +77,8 @@ def kind_text(case: SceneCase, space: Sequence[str]) -> str:
         text += _("; strokes: {organs}").format(organs=drawn)
     if case.accepted_in:
         text += _("; accepted in {segmentation}").format(segmentation=case.accepted_in)
+    if case.uncounted:
+        text += _("; not learnt from: {strokes}").format(strokes=", ".join(case.uncounted))
     return text
 
 

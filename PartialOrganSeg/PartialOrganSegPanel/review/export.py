@@ -33,18 +33,22 @@ def reviewed_segmentations() -> list[slicer.vtkMRMLSegmentationNode]:
 
 
 def write_accepted(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
-                   path: Path, space: LabelSpace = WORD16) -> Generator[None, None, list[str]]:
+                   path: Path, space: LabelSpace = WORD16,
+                   lost: dict[str, int] | None = None) -> Generator[None, None, list[str]]:
     """Writes the accepted organs as a labelmap on the very voxels of a written CT; gives the annotated organs.
 
-    `space` gives the label values. A step is a slab of slices. The scene is left as it is. Raises OSError when the file
-    cannot be written, UserError for an organ that the label space does not know, for one that was accepted in two
-    segments, and when an organ is edited meanwhile.
+    `space` gives the label values. `lost` gets the voxels that organs lose to later ones which overlap with them. A
+    step is a slab of slices. The scene is left as it is. Raises OSError when the file cannot be written, UserError for
+    an organ that the label space does not know, for one that was accepted in two segments, and when an organ is edited
+    meanwhile.
     """
     segments = decided_segments(segmentation)
     annotated = list(segments)
     values = dict(zip(segments.values(), space.indices(annotated), strict=True))
     with grid_of(volume, ct) as reference:
-        yield from write_labels(segmentation, values, reference, ct.ijk_to_file, path)
+        voxels = yield from write_labels(segmentation, values, reference, ct.ijk_to_file, path)
+    if lost is not None:
+        lost |= {space.names[value - 1]: count for value, count in voxels.items()}
     return annotated
 
 
@@ -52,18 +56,19 @@ CASE_ENDINGS = (".nrrd", "_label.nrrd", ".yaml")  # of a case's CT, labels and m
 
 
 def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
-               folder: Path, name: str, space: LabelSpace = WORD16) -> Generator[Progress, None, Path]:
+               folder: Path, name: str, space: LabelSpace = WORD16,
+               lost: dict[str, int] | None = None) -> Generator[Progress, None, Path]:
     """Writes CT, accepted labels and a manifest of this one partial case into `folder`; gives the manifest.
 
-    The files are `name` with `CASE_ENDINGS`, and replace others of that name. A step takes some milliseconds. Raises
-    OSError and UserError as `write_accepted`, and UserError for a segmentation of another CT.
+    The files are `name` with `CASE_ENDINGS`, and replace others of that name. A step takes some milliseconds. `lost`,
+    OSError and UserError as in `write_accepted`; UserError also for a segmentation of another CT.
     """
     refuse_another_ct(segmentation, volume)
     image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
     # both or none: labels beside an earlier CT of the same name would be wrong
     with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
         ct = yield from counted(write_ct_steps(volume, new_image), Progress(_("writing the CT"), 0, 2, None))
-        annotated = yield from counted(write_accepted(segmentation, volume, ct, new_label, space),
+        annotated = yield from counted(write_accepted(segmentation, volume, ct, new_label, space, lost),
                                        Progress(_("writing the organs"), 1, 2, None))
         for path in (new_image, new_label):
             yield from counted(synced(path), Progress(_("saving"), 2, 2, None))

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
+from ..scene.overlap_text import overlap_text
 from ..shell.saving import CaseSaving, FileWork, free_name
 from ..shell.section import SharedPanel
 from .export import CASE_ENDINGS, reference_volume, reviewed_segmentations, write_case
@@ -65,8 +66,8 @@ class ReviewFiles:
 
     def save_case(self, review: Review) -> None:
         """The CT and its accepted organs, with a manifest."""
-        node = review.segmentation
+        node, lost = review.segmentation, dict[str, int]()
         volume = reference_volume(node)
         self._case.save(ct_file_name(volume), CASE_ENDINGS,
-                        lambda folder, name: write_case(node, volume, folder, name),
-                        _("CT and accepted organs written; {name} lists them."))
+                        lambda folder, name: write_case(node, volume, folder, name, lost=lost),
+                        _("CT and accepted organs written; {name} lists them."), lambda: overlap_text(lost))

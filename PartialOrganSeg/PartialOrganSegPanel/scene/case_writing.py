@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ WriteCt = Callable[[slicer.vtkMRMLScalarVolumeNode, Path], Generator[None, None,
 
 
 def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: Path,
-                     write_ct: WriteCt) -> Generator[None, None, dict[str, Any]]:
+                     write_ct: WriteCt, lost: dict[str, int] | None = None) -> Generator[None, None, dict[str, Any]]:
     """Writes `stem`.nrrd and, of a labelled case, `stem`_labels.nrrd; gives the case's entry in a manifest.
 
-    `space`: the organs in the order of their label values. A piece takes some milliseconds, and the scene is left as it
+    `space`: the organs in the order of their label values. `lost` gets the voxels that accepted organs lose to later
+    ones which overlap with them. A piece takes some milliseconds, and the scene is left as it
     is. Raises OSError, and UserError when a CT or what is known of it was deleted meanwhile, or an organ was accepted
     in two segments. The CT's name is in no file name: SimpleITK on Windows opens none with letters outside of the
     system's code page.
@@ -46,8 +48,11 @@ def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: P
     outside = 0
     if kind == SCRIBBLE:  # what no stroke covers is unknown, not background
         outside = NOT_DRAWN
+    counts: Counter[int] = Counter()
     with grid_of(volume, ct) as reference:
-        yield from write_label_layers(layers, reference, ct.ijk_to_file, folder / label, outside)
+        yield from write_label_layers(layers, reference, ct.ijk_to_file, folder / label, outside, counts)
+    if lost is not None:  # of organs alone: where a stroke lies on an accepted organ nothing is missing
+        lost |= {organ: counts[space.index(organ) + 1] for organ in case.accepted if counts[space.index(organ) + 1]}
     return entry | {"label": label} | meaning
 
 

@@ -10,11 +10,10 @@ import slicer.util
 
 from PartialOrganSegLib.organs import BACKGROUND
 
+from .drawn_strokes import DrawnStrokes
 from .organ_rows import accepted_organs
 from .segmentation_result import find_results
-from .stroke_counts import count_strokes
-from .strokes import find_strokes, stroke_segments
-from .voxel_counts import labelmap
+from .strokes import find_strokes
 
 FULL, PARTIAL, SCRIBBLE, UNLABELLED = "full", "partial", "scribble", "unlabelled"  # as in a manifest
 # attributes of a CT: "yes" or "no" once the user has decided
@@ -26,7 +25,8 @@ class SceneCase:
     """A CT with its accepted organs and what strokes are drawn of (organs, background). Nodes are held by ID.
 
     `included`: it takes part in a run; `measured`: not to be learnt from, but to measure Dice on. `accepted_in`: the
-    segmentation's name where others of this CT hold accepted organs, too, which do not count; else empty.
+    segmentation's name where others of this CT hold accepted organs, too, which do not count; else empty. `uncounted`:
+    names of other nodes of strokes on this CT, older than the one that counts, in which something is drawn.
     """
 
     volume_id: str
@@ -38,6 +38,7 @@ class SceneCase:
     included: bool
     measured: bool
     accepted_in: str = ""
+    uncounted: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -95,7 +96,7 @@ class CaseList:
     """Looks at the scene. Strokes are counted anew only where they changed, so looking is cheap."""
 
     def __init__(self) -> None:
-        self._drawn: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {}
+        self._drawn = DrawnStrokes()
 
     def look(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> list[SceneCase]:
         """All CTs of the scene. `chosen`: of several segmentations of its CT, the one that counts."""
@@ -112,7 +113,7 @@ class CaseList:
             accepted_in = result.GetName()
         strokes_id, drawn = "", ()
         if strokes is not None:
-            drawn = self._strokes_drawn(strokes, volume)
+            drawn = self._drawn.of(strokes, volume)
         if drawn:
             strokes_id = strokes.GetID()
         # until the user decides, a CT takes part as soon as there is something to learn from
@@ -120,16 +121,7 @@ class CaseList:
         if volume.GetAttribute(_INCLUDED):
             included = volume.GetAttribute(_INCLUDED) == "yes"
         return SceneCase(volume.GetID(), volume.GetName(), segmentation_id, accepted, strokes_id, drawn, included,
-                         volume.GetAttribute(_MEASURED) == "yes", accepted_in)
-
-    def _strokes_drawn(self, strokes: slicer.vtkMRMLSegmentationNode,
-                       volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
-        segments = strokes.GetSegmentation()
-        segment_ids = stroke_segments(strokes).values()
-        state = tuple(_time_of_change(segments.GetSegment(segment_id)) for segment_id in segment_ids)
-        if self._drawn.get(strokes.GetID(), ((), ()))[0] != state:
-            self._drawn[strokes.GetID()] = state, tuple(count_strokes(strokes, volume).drawn)
-        return self._drawn[strokes.GetID()][1]
+                         volume.GetAttribute(_MEASURED) == "yes", accepted_in, self._drawn.uncounted(volume))
 
 
 def _is_ct(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
@@ -139,14 +131,6 @@ def _is_ct(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     if volume.GetClassName() != "vtkMRMLScalarVolumeNode" or volume.GetHideFromEditors() or image is None:
         return False
     return min(image.GetDimensions()) > 1
-
-
-def _time_of_change(segment: slicer.vtkSegment) -> int:
-    """Of a segment's voxels; 0 while it has none."""
-    image = labelmap(segment)
-    if image is None:
-        return 0
-    return image.GetMTime()
 
 
 def include(volume_id: str, included: bool) -> None:

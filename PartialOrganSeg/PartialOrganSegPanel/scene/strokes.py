@@ -48,10 +48,16 @@ def stroke_segments(strokes: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
 
 
 def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSegmentationNode | None:
-    """The latest strokes on this CT, put under its transform. Strokes that refer to no CT, from a .seg.nrrd, are on it
-    if they were drawn on it or, from an older version that did not note that, if they lie on its voxels."""
+    """The latest strokes on this CT, as in `find_all_strokes`: those that are drawn in and learnt from."""
+    return next(reversed(find_all_strokes(volume)), None)
+
+
+def find_all_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list[slicer.vtkMRMLSegmentationNode]:
+    """All nodes of strokes on this CT, the latest last, put under its transform. Strokes that refer to no CT, from a
+    .seg.nrrd, are on it if they were drawn on it or, from an older version that did not note that, if they lie on its
+    voxels."""
     if volume is None:
-        return None
+        return []
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if stroke_organs(node)]
     # a .seg.nrrd holds no reference to a node, so loaded strokes are linked here
@@ -59,10 +65,9 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
         if node.GetNodeReferenceID(role) is None and _lies_on(node, volume) and not is_of_another_ct(node, volume):
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     on_this_ct = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
-    if not on_this_ct:
-        return None
-    follow_transform(on_this_ct[-1], volume)
-    return on_this_ct[-1]
+    for node in on_this_ct:
+        follow_transform(node, volume)
+    return on_this_ct
 
 
 def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:

@@ -6,6 +6,7 @@ import slicer
 
 from PartialOrganSegLib.organs import BACKGROUND, WORD16, Organ
 
+from ..scene.drawn_strokes import DrawnStrokes
 from ..scene.strokes import BACKGROUND_COLOUR, find_strokes, new_strokes, stroke_organs, stroke_segment
 from ..shell.model_cards import installed_models
 from ..shell.section import SharedPanel
@@ -20,6 +21,7 @@ class AtHand:
     def __init__(self, panel: SharedPanel) -> None:
         self._panel = panel
         self._organs_of: tuple[str, tuple[Organ, ...]] = ("", WORD16.organs)  # of the model of that name
+        self._drawn = DrawnStrokes()
         self._chosen_of: dict[str, str] = {}  # by the ID of a CT the one of its segmentations that was chosen last
 
     @property
@@ -31,6 +33,13 @@ class AtHand:
     def strokes(self) -> slicer.vtkMRMLSegmentationNode | None:
         """The strokes on the CT, None before the first."""
         return find_strokes(self.volume)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of older nodes of strokes on the CT in which something is drawn."""
+        if self.volume is None or self.volume.GetImageData() is None:
+            return ()
+        return self._drawn.uncounted(self.volume)
 
     @property
     def result(self) -> slicer.vtkMRMLSegmentationNode | None:

@@ -27,7 +27,7 @@ from .exchange import StrokeExchange
 from .keys import StrokeKeys
 from .live_part import LivePart
 from .states import mark_scribbled, next_to_draw
-from .texts import cost_text, drawn_text, reasons, tips
+from .texts import cost_text, drawn_text, reasons, tips, uncounted_text
 from .view import show_dimly
 
 SETTLE_MS = 200  # after the last of a series of edits, before they are counted
@@ -202,7 +202,8 @@ class ScribbleSection(Section, VTKObservationMixin):
             cost = annotation_cost(self._counts, volume, self.at_hand.result)
         lines = [self._line(organ, colour) for organ, colour in self.at_hand.colours.items()]
         organ_table.fill(self.ui.strokeTable, lines, name)
-        self.ui.drawnLabel.text = drawn_text(volume, self._counts, len(lines) - 1)
+        self.ui.drawnLabel.text = " ".join(filter(None, [
+            drawn_text(volume, self._counts, len(lines) - 1), uncounted_text(strokes, self.at_hand.uncounted)]))
         self.ui.costLabel.text = cost_text(cost)
         self.ui.costLabel.setVisible(cost is not None)
         self._offer_buttons(name)

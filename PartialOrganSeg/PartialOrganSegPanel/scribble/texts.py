@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import slicer
 from slicer.i18n import tr as _
 
@@ -18,6 +20,14 @@ def drawn_text(volume: slicer.vtkMRMLScalarVolumeNode | None, counts: StrokeCoun
     text = _("{drawn} of {all} organs drawn on {slices} slices, background on {background}.").format(
         drawn=len(drawn), all=organs, slices=len(counts.slices), background=len(counts.of.get("background", {})))
     return text
+
+
+def uncounted_text(strokes: slicer.vtkMRMLSegmentationNode | None, uncounted: Sequence[str]) -> str:
+    """Of several nodes of strokes, which one counts; `uncounted`: names of the others in which something is drawn."""
+    if strokes is None or not uncounted:
+        return ""
+    return _("Only the latest strokes count, {latest}: those of {others} are neither drawn in nor learnt from.").format(
+        latest=strokes.GetName(), others=", ".join(uncounted))
 
 
 def cost_text(cost: Cost | None) -> str:

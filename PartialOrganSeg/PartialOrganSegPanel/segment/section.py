@@ -26,7 +26,7 @@ from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from ..shell.steps import counted
-from .computing import Computing, model_text, server_arguments
+from .computing import Computing, elsewhere, known_organs, model_text, offered_organs, server_arguments
 from .earlier import ask_about_earlier
 from .elsewhere import AtStart
 
@@ -128,7 +128,7 @@ class SegmentSection(Section):
         why = self.panel.busy or self._why_no_ct()
         if why:
             return why
-        if parameters.segment.model not in self._models:
+        if parameters.segment.model not in self._models and not elsewhere(parameters.segment):
             return _("No model is installed.")
         if parameters.segment.someOrgans and not self._chosen():
             return _("Tick at least one organ.")
@@ -162,10 +162,7 @@ class SegmentSection(Section):
 
     def _list_organs(self) -> None:
         """Fills the list with the model's organs, ticked as the parameters say."""
-        card, organs = self._models.get(self.panel.parameters.segment.model), ()
-        if card is not None:
-            organs = card.organs
-        listing = self.ui.organList
+        organs, listing = offered_organs(self.panel.parameters.segment, self._models), self.ui.organList
         # a tick set here is not the user's
         listing.blockSignals(True)
         if self._listed != tuple(organ.name for organ in organs):
@@ -203,11 +200,12 @@ class SegmentSection(Section):
             self.strip.say(_("Cancelling ..."))
             self.panel.job.cancel()
             return
-        if not may_use(self._models[self.panel.parameters.segment.model], self.panel.services.dialogs):
+        settings = self.panel.parameters.segment
+        if not elsewhere(settings) and not may_use(self._models[settings.model], self.panel.services.dialogs):
             return
         volume = self.panel.parameters.inputVolume
         earlier = find_result(volume, self.panel.parameters.segmentation)
-        if earlier is None or self.panel.parameters.segment.earlier == EarlierResult.ADD:
+        if earlier is None or settings.earlier == EarlierResult.ADD:
             self._start(volume, None)
             return
         self.panel.record_edits(earlier)
@@ -242,9 +240,9 @@ class SegmentSection(Section):
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
         self._at_start = AtStart.of(self.panel.parameters.segmentation)
-        card = self._models[settings.model]
-        work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device, card.organs, self._chosen(),
-                                        target, server_arguments(settings), settings.fast)
+        work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device,
+                                        known_organs(settings, self._models), self._chosen(), target,
+                                        server_arguments(settings), settings.fast)
         if not is_small(volume.GetImageData()):
             self._preparing = True
             self.strip.started(_("Copying the CT ..."))

@@ -82,13 +82,17 @@ class CaseSaving:
     def __init__(self, dialogs: Dialogs, work: FileWork, say: Callable[[str, str], None]) -> None:
         self._dialogs, self._work, self._say = dialogs, work, say
 
-    def save(self, name: str, endings: Sequence[str], write: Callable[[Path, str], Work], saved_text: str) -> None:
+    def save(self, name: str, endings: Sequence[str], write: Callable[[Path, str], Work], saved_text: str,
+             warning: Callable[[], str] = str) -> None:
         """Asks for the folder. `write(folder, name)` writes the files, `name` with these `endings`, and gives the
-        manifest, whose name stands in `saved_text` as `{name}`."""
+        manifest, whose name stands in `saved_text` as `{name}`. `warning()`: what is to be said of them beside that."""
         folder = self._dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
         chosen_name = name_to_save(self._dialogs, Path(folder), name, endings)
         if chosen_name is not None:
-            self._work.start(write(Path(folder), chosen_name), _("Saving the case ..."),
-                             lambda manifest: self._say(saved_text.format(name=manifest.name), str(manifest)))
+            def written(manifest: Path) -> None:
+                text = " ".join(filter(None, [saved_text.format(name=manifest.name), warning()]))
+                self._say(text, str(manifest))
+
+            self._work.start(write(Path(folder), chosen_name), _("Saving the case ..."), written)

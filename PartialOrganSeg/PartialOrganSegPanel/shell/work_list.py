@@ -26,7 +26,7 @@ from PartialOrganSegLib.file_locks import locked
 from . import settings
 
 LIST = "worklist.json"
-STROKES, ENTRY = "strokes.seg.nrrd", "case.json"
+ENTRY = "case.json"
 IMAGE_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 # How the names of files end, before that, which lie beside a CT and are none; a number is of one that was kept beside.
 _LABELS = re.compile(r"(\.seg|\.labels|_seg|_labels?|_scribble)(_\d+)?$")

@@ -15,10 +15,10 @@ from ..scene.ct_identity import CtIdentity, ct_identity
 from ..scene.ct_tag import is_of_another_ct
 from ..scene.seg_nrrd import is_whole
 from ..scene.segmentation_result import find_results
-from ..scene.strokes import find_strokes
+from ..scene.strokes import find_all_strokes
 from ..scene.subject_hierarchy import stand_beside
-from ..shell.work_list import STROKES, ListedCase, WorkList
-from .case_saving import note_file, note_stamp, saved_segmentations
+from ..shell.work_list import ListedCase, WorkList
+from .case_folder import note_file, note_stamp, saved_segmentations, saved_strokes
 from .dicom_series import SOURCE, load_series
 
 _CASE = "PartialOrganSeg.ListedCase"  # attribute of a CT: its source in the list
@@ -39,6 +39,7 @@ def load_case(work_list: WorkList, case: ListedCase,
               ) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode | None]:
     """Loads the CT and what was saved of it; gives the CT and its latest segmentation. Raises OSError and UserError,
     with the scene as it was: where something cannot be read, or the CT is another one than when it was opened first."""
+    before = set(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
     volume = _load(case)
     try:
         identity = ct_identity(volume)
@@ -52,7 +53,11 @@ def load_case(work_list: WorkList, case: ListedCase,
         note_stamp(volume, folder)  # before the files are read: what another window saves meanwhile is noticed
         return volume, _load_work(folder, volume)
     except (OSError, UserError):
-        close_case(volume)
+        # never the user's own strokes on this CT, which nobody has saved
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if node not in before:
+                slicer.mrmlScene.RemoveNode(node)
+        slicer.mrmlScene.RemoveNode(volume)
         raise
 
 
@@ -62,8 +67,9 @@ def _load_work(folder: Path, volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.v
     for path in saved_segmentations(folder):
         node = _load_segmentation(path, f"{volume.GetName()} segmentation", volume)
         note_file(node, path)
-    if (folder / STROKES).is_file():
-        _load_segmentation(folder / STROKES, f"{volume.GetName()} strokes", volume)
+    for path in saved_strokes(folder):
+        name = slicer.mrmlScene.GenerateUniqueName(_("{ct} strokes").format(ct=volume.GetName()))
+        note_file(_load_segmentation(path, name, volume), path)
     return node
 
 
@@ -99,7 +105,5 @@ def _load(case: ListedCase) -> slicer.vtkMRMLScalarVolumeNode:
 
 def close_case(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Takes a CT that was saved, its segmentations of ours and its strokes out of the scene."""
-    nodes = [*find_results(volume), find_strokes(volume), volume]
-    for node in nodes:
-        if node is not None:
-            slicer.mrmlScene.RemoveNode(node)
+    for node in (*find_results(volume), *find_all_strokes(volume), volume):
+        slicer.mrmlScene.RemoveNode(node)

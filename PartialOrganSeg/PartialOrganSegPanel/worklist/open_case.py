@@ -17,7 +17,8 @@ from ..shell.progress import ProgressStrip
 from ..shell.section import SharedPanel
 from ..shell.work_list import ListedCase, WorkList
 from .case_files import close_case, let_go, load_case, opened_ct
-from .case_saving import SavedCase, save_case, saved_elsewhere
+from .case_folder import saved_elsewhere
+from .case_saving import SavedCase, save_case
 from .ranking import show_unsure
 
 

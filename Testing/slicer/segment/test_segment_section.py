@@ -337,3 +337,34 @@ def test_another_computer_segments(make_panel, until, tmp_path):
         until(lambda: bench.panel.job is None, 200)
     assert len(rows(bench.panel.parameters.segmentation)) == 16
     assert "organs found by the model of http://127.0.0.1" in bench.said
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """None is installed on this computer."""
+    monkeypatch.setattr("PartialOrganSegPanel.segment.section.installed_models", dict)
+
+
+def test_another_computer_needs_no_model_here(no_model, bench):
+    settings = bench.panel.parameters.segment
+    bench.panel.parameters.inputVolume = add_ct()
+    bench.panel.refresh()
+    assert bench.ui.segmentButton.toolTip == "No model is installed."
+    settings.server = "https://gpu:8321"
+    assert bench.ui.segmentButton.enabled
+    bench.ui.someOrgansBox.click()
+    assert bench.ui.organList.count == 16
+    bench.ui.organList.item(0).setCheckState(qt.Qt.Checked)
+    bench.ui.segmentButton.click()
+    assert bench.option("--organs") == WORD16.names[0]
+    node = bench.finish(organs=[WORD16.names[0]])
+    assert [organ.organ for organ in rows(node)] == [WORD16.names[0]]
+    assert rows(node)[0].model == "the model of https://gpu:8321"
+
+
+def test_the_licence_of_a_model_that_is_not_used_is_not_asked_about(bench, licences_known):
+    licences_known.clear()
+    bench.panel.parameters.segment.server = "https://gpu:8321"
+    bench.start(add_ct())
+    assert bench.services.dialogs.asked == []
+    assert bench.option("--on") == "https://gpu:8321"

@@ -102,6 +102,32 @@ def test_one_of_two_segmentations_is_deleted(user):
     assert len(list(folder_of(user).glob("*.seg.nrrd"))) == 2
 
 
+def test_what_is_taken_back_beside_a_deleted_segmentation_is_taken_back(user):
+    """The deleted one stays on the disk, but it was not learnt from."""
+    user.accept("spleen")
+    second = user.accept("liver")
+    user.press("saveWork")
+    first = find_results(user.volume)[0]
+    assert entry_of(user)["accepted"] == ["liver"]
+    slicer.mrmlScene.RemoveNode(first)
+    set_state(second, row(second, "liver").segment_id, "predicted")
+    user.press("saveWork")
+    assert "segmentation_1.seg.nrrd" in user.said
+    assert not (folder_of(user) / "case.json").exists()
+
+
+def test_labels_of_an_older_version_stay_beside_a_deleted_segmentation(user):
+    """It did not note which segmentation they are of."""
+    user.accept("liver")
+    user.press("saveWork")
+    entry = entry_of(user)
+    entry.pop("accepted_in", None)
+    (folder_of(user) / "case.json").write_text(json.dumps(entry), encoding="utf-8")
+    slicer.mrmlScene.RemoveNode(find_results(user.volume)[0])
+    user.press("saveWork")
+    assert entry_of(user)["accepted"] == ["liver"]
+
+
 def test_a_copied_segmentation_gets_a_file_of_its_own(user):
     user.accept("liver")
     user.press("saveWork")
