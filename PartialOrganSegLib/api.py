@@ -128,10 +128,12 @@ def learn(folder: str | Path, out: str | Path | None = None, *, model: str | Pat
     from .finetuning.options import FinetuneOptions
     from .learning import when_beside
     from .learning.plan import FolderOptions
-    from .learning.run import LearnOptions, carry_out, check, default_output, prepare
+    from .learning.run import LearnOptions, carry_out, check, default_output, prepare, require_begun
 
     output = default_output(Path(folder)) if out is None else Path(out)
-    if not resume:
+    if resume:
+        require_begun(Path(folder), output)
+    else:
         understanding = FolderOptions(None if annotated is None else list(annotated), list(new_organs), label_map,
                                       list(leave_out))
         finetuning = FinetuneOptions(minutes=minutes, validate=list(validate), name=name, force=force)

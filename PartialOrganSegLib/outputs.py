@@ -36,6 +36,19 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
+def missing_folders(path: Path) -> list[Path]:
+    """Of a folder and those it lies in the ones that are not there, the innermost first: `remove_empty` takes them away
+    again where what they were made for fails."""
+    return [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes those that are empty, the innermost first; others stay, and so do those they lie in."""
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):  # a name with a NUL
+            folder.rmdir()
+
+
 @contextlib.contextmanager
 def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
     """Yields an empty folder inside `folder`; what was written there moves up together on success, else it vanishes.

@@ -50,7 +50,7 @@ def read_yaml(path: Path, noun: str) -> object:
     except OSError as error:
         raise UserError(code=Code.NOT_READABLE, subject=path, expected=f"a {noun} file", found=error.strerror) from None
     except UnicodeDecodeError as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML in UTF-8",
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=f"a {noun} in YAML, in UTF-8",
                         found=f"bytes that are none (at {error.start})") from None
     except ValueError as error:  # a name with a NUL
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML", found=error) from None

@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
@@ -20,6 +21,7 @@ from .. import __version__, logfile
 from ..cancelling import Resumable, cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
+from ..outputs import missing_folders, remove_empty
 from ..process_settings import (
     ask_for_large_pages,
     collect_garbage_less_often,
@@ -137,10 +139,14 @@ def _former_names_as_warnings(reporter: Reporter) -> Iterator[None]:
 def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
     """Runs the command and turns every exception into one line and an exit code."""
     arguments: argparse.Namespace | None = None
+    new_folders: list[Path] = []
+    code: int = FAILED
     try:
         refuse_empty_words(argv)
         arguments = build_parser().parse_args(argv)
-        code: int = COMMANDS[arguments.command].run(arguments, reporter)
+        if getattr(arguments, "output", None) is not None:
+            new_folders = missing_folders(Path(arguments.output))
+        code = COMMANDS[arguments.command].run(arguments, reporter)
         return code
     except Resumable as interrupt:
         reporter.close()
@@ -158,6 +164,10 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
         reporter.close()
         reporter.error(logfile.explain_command(error, logfile.user_log()))
         return FAILED
+    finally:
+        # What was made for results of which there is none, as of a misspelt input.
+        if code != DONE:
+            remove_empty(new_folders)
 
 
 def _cancelled(arguments: argparse.Namespace | None, reporter: Reporter) -> Problem:

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Plans, shows the plan, trains, compares. 0 also where the start model stays the better one; 1 for bad cases."""
-    from ..learning.run import carry_out, check, default_output, prepare
+    from ..learning.run import carry_out, check, default_output, prepare, require_begun
     from ..training.packages import missing_packages
 
     _check_use(arguments)
@@ -73,7 +73,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="learn", folder=arguments.folder, output=output, resume=arguments.resume,
                      device=arguments.device)
     ask = _ask if _is_asked(reporter) else None
-    if not arguments.resume:
+    if arguments.resume:
+        require_begun(arguments.folder, output)
+    else:
         plan = prepare(arguments.folder, output, _options(arguments), ask, reporter)
         reporter.close()
         _show(plan, reporter)

@@ -28,6 +28,7 @@ from .patients import with_patients_together
 
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
+MANIFEST_NAMES = ("manifest.yaml", "manifest.yml")  # what it is called in a folder that it speaks for
 _LABEL_SPACE_FILES = (".yaml", ".yml", ".json")
 LONGEST_NAME = 200  # bytes of a case's name in UTF-8: file systems take 255, and files of a case have endings
 _SILENT = Reporter()
@@ -47,9 +48,11 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
         dataset = _folder(DatasetEntry(name=name, folder="."), path, WORD16, reporter)
         return _manifest(path, WORD16, [dataset], Splits(), reporter)
     if path.is_dir():
+        inside = next((path / name for name in MANIFEST_NAMES if (path / name).is_file()), None)
         raise UserError(code=Code.FILE_MISSING, subject=path,
                         expected=f"a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon)",
-                        found="neither")
+                        found="neither" if inside is None else f"a folder with {inside.name}",
+                        hint="" if inside is None else f"name the file: {inside}")
     content = parse_manifest(path, read_yaml(path, "manifest"))
     try:
         label_space = load_label_space(content.label_space, path.parent)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..annotation import Kind
-from ..errors import Code, Problem, UserError, brief, did_you_mean
+from ..errors import Code, Problem, UserError, brief, did_you_mean, kind_of
 
 WILDCARD = "*"
 
@@ -134,6 +134,9 @@ def _problem(error: ValidationError) -> Problem:
                        hint=did_you_mean(location[-1], within.model_fields))
     if first["type"] == "value_error":
         return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
+    if first["type"] == "model_type":  # pydantic says it with the name of a class of ours
+        expected = "settings as 'key: value'" if key else "a manifest: settings as 'key: value'"
+        return Problem(Code.VALUE_UNFIT, key, expected, kind_of(first["input"]))
     return Problem(Code.VALUE_UNFIT, key or "manifest", found=f"{first['msg']}, found {brief(first['input'])}")
 
 

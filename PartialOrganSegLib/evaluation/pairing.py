@@ -18,6 +18,7 @@ from ..datasets.own_names import read_named_labels, says_its_organs
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.registry import is_volume_name, stem_of, volume_suffixes
+from ..formats.slicer_segmentation import SlicerSegmentation
 from ..organs import LabelSpace
 
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
@@ -53,7 +54,7 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     labels = label_files(path, scribble)
     cts: dict[str, Path] = {}
     if images is not None:
-        cts = label_files(images)
+        cts = label_files(images, of_cts=True)
         # Two files that were named are a pair, whatever their names.
         if os.path.isfile(images) and len(labels) == 1:
             cts = dict(zip(labels, cts.values(), strict=True))
@@ -185,29 +186,36 @@ def report_numbers(files: Iterable[Path], space: LabelSpace, reporter: Reporter)
                                        f"({numbered}, ...)", hint="--label-space NAME|FILE says it"))
 
 
-def label_files(path: Path, scribble: bool = False) -> dict[str, Path]:
+def label_files(path: Path, scribble: bool = False, of_cts: bool = False) -> dict[str, Path]:
     """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name.
 
-    Of labels and the strokes that `refine` writes beside them the labels count, or with `scribble` the strokes.
+    Of labels and the strokes that `refine` writes beside them the labels count, or with `scribble` the strokes. A
+    segmentation of 3D Slicer counts where no other file has its name, as in a folder of `segment`; it is never one
+    `of_cts`.
     """
     if not os.path.exists(path):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
     if os.path.isfile(path):
         return {labelled_name(path): path}
     files: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        if file.name.startswith(".") or not is_volume_name(file):
-            continue
+    listed = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    for file in filter(is_volume_name, listed):
         name = labelled_name(file)
         if name in files and _is_scribble(files[name]) == _is_scribble(file):
             raise UserError(code=Code.NAME_TAKEN, subject=path, expected="one file for a case",
                             found=f"{files[name].name} and {file.name}", hint="a manifest can say which is the label")
         if name not in files or _is_scribble(file) == scribble:
             files[name] = file
+    suffixes = volume_suffixes()
+    if not of_cts:
+        suffixes = (*suffixes, *SlicerSegmentation.suffixes)
+        for file in listed:
+            if file.name.lower().endswith(SlicerSegmentation.suffixes) and file.is_file():
+                files.setdefault(labelled_name(file), file)
     if not files:
-        raise UserError(code=Code.NO_CASES, subject=path, expected=f"label maps ({', '.join(volume_suffixes())})",
-                        found="none")
-    return files
+        kind = "CTs" if of_cts else "label maps"
+        raise UserError(code=Code.NO_CASES, subject=path, expected=f"{kind} ({', '.join(suffixes)})", found="none")
+    return dict(sorted(files.items()))
 
 
 def _is_scribble(path: Path) -> bool:
@@ -216,7 +224,7 @@ def _is_scribble(path: Path) -> bool:
 
 def labelled_name(path: Path) -> str:
     """A file's name without its format and without what says that it is a label: `a_label.nii.gz` is case `a`."""
-    name = stem_of(path)
+    name = stem_of(path, also=SlicerSegmentation.suffixes)
     for ending in LABEL_ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
             return _composed(name[:-len(ending)])

@@ -47,6 +47,10 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path,
     joined = _joined_groups(cases)
     group_of_name = {case.name: joined[case.group] for case in cases} | joined
     cases = [replace(case, group=joined[case.group]) for case in cases]
+    names = _with_commas(names, group_of_name)
+    if NOTHING in names and NOTHING not in group_of_name:
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject="--validate",
+                        expected=f"names of cases, or {NOTHING} alone", found=", ".join(names))
     for name in names:
         if name not in group_of_name:
             listed = ", ".join([NOTHING, *dict.fromkeys(case.name for case in cases)])
@@ -70,6 +74,27 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path,
             if case.absent(label):
                 measured_on[label] = MeasuredOn.CASES
     return HeldOut([case for case in cases if case.group not in left_out], measured, measured_on)
+
+
+def _with_commas(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """The names, those that hold a comma put together again: a command line parts a list of names at each.
+
+    >>> _with_commas(["case1", "Miller", "J"], ["Miller, J", "case1"])
+    ['case1', 'Miller, J']
+    """
+    if all(name in known for name in names):
+        return list(names)
+    in_pieces = {tuple(part.strip() for part in name.split(",") if part.strip()): name for name in known}
+    result: list[str] = []
+    start = 0
+    while start < len(names):
+        # The longest first, where both "Miller" and "Miller, J" are cases.
+        lengths = (length for length in range(len(names) - start, 0, -1)
+                   if tuple(names[start:start + length]) in in_pieces)
+        length = next(lengths, 1)
+        result.append(in_pieces.get(tuple(names[start:start + length]), names[start]))
+        start += length
+    return result
 
 
 def _measurable(case: PreparedCase) -> bool:

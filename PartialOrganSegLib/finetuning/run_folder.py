@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Code, UserError
 from ..loading.locking import held_alone
 from ..models.bundle import Bundle
+from ..outputs import missing_folders, remove_empty
 from ..real_paths import real_path
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE
 from ..training.run_files import OVERLAPS_FILE
@@ -60,7 +61,7 @@ def working_in(run: Path) -> Iterator[None]:
 
     Raises UserError where it cannot be made or written into, and where another process is at work.
     """
-    folder_is_new = not run.exists()
+    new_folders = missing_folders(run)
     with contextlib.ExitStack() as held:
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def working_in(run: Path) -> Iterator[None]:
             # Open files stay there; elsewhere the lock goes while it is held.
             if sys.platform == "win32":
                 held.close()
-            _remove_unused(run, folder_is_new)
+            _remove_unused(run, new_folders)
 
 
 @contextlib.contextmanager
@@ -96,11 +97,10 @@ def nothing_half_prepared(run: Path) -> Iterator[None]:
         raise
 
 
-def _remove_unused(run: Path, folder_is_new: bool) -> None:
-    """Removes the lock file where nothing of a run is in the folder, and a folder that was made for it."""
+def _remove_unused(run: Path, new_folders: Sequence[Path]) -> None:
+    """Removes the lock file where nothing of a run is in the folder, and the folders that were made for it."""
     if any((run / name).exists() for name in (*RESULTS, *WRITTEN)):
         return
     with contextlib.suppress(OSError):
         (run / LOCK_FILE).unlink()
-        if folder_is_new:
-            run.rmdir()
+    remove_empty(new_folders)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ _BELOW_AIR_HU = -1200  # sharp kernels blur air by some hundred HU at most; belo
 _THICK_MM = 20.0
 _THIN_MM, _HUGE_MM = 0.01, 100.0  # micro CT, and far more than any slice distance: beyond, the unit is another one
 _FAR_MM = 1e5  # a hundred metres from the scanner's centre
+_AT_ONCE = 1 << 20  # bytes of a text
+_BETWEEN = (b" ", b"\t", b"\n", b"\r", b"\v", b"\f", b",")  # numbers, as ITK's readers part them
 _PADDING_BYTES = 512  # a block of tapes and old disks
 _SHEAR_IGNORED = 1e-4  # rounding of a header: the grid stays as it is
 _SHEAR_MENDED = 1e-2  # more than that moves voxels visibly
@@ -78,6 +82,31 @@ def surplus_bytes(path: Path | str, surplus: int, reporter: Reporter) -> None:
     if surplus > 0:
         reporter.warning(Problem(Code.FILE_DAMAGED, str(path), hint="they are left out",
                                  found=f"{surplus} bytes after the voxels that its header describes"))
+
+
+def surplus_numbers(path: Path, starts: Sequence[tuple[Path, int]], count: int, letters_each: int = 0) -> None:
+    """Raises UserError for more than `count` numbers in letters, from these places of files on: then the header and the
+    voxels do not belong together. `letters_each`: of hexadecimal ones, else blanks or commas part them."""
+    written = 0
+    for file, offset in starts:
+        with open(file, "rb") as stream:
+            stream.seek(offset)
+            in_number = False
+            while piece := stream.read(_AT_ONCE):
+                words = piece.replace(b",", b" ").split()
+                if letters_each:
+                    written += sum(map(len, words))
+                    continue
+                written += len(words)
+                # The rest of the last one of the piece before is none of its own.
+                written -= in_number and piece[:1] not in _BETWEEN
+                in_number = piece[-1:] not in _BETWEEN
+    if letters_each:
+        written = math.ceil(written / letters_each)
+    # Fewer are said by ITK, with the place.
+    if written > count:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{count} numbers, as its header says",
+                        found=written)
 
 
 def to_hu(path: Path | str, array: VoxelArray, reporter: Reporter) -> VoxelArray:

@@ -1,4 +1,4 @@
-"""What a DICOM object refers to: the series of the images that it describes, and how many structures it may have."""
+"""What a DICOM object refers to: the series of the images that it describes, its structures' names and their number."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def refuse_too_many(path: Path, count: int) -> None:
     if count > MOST_STRUCTURES:
         raise UserError(code=Code.TOO_LARGE, subject=path, expected=f"at most {MOST_STRUCTURES} structures",
                         found=f"{count} or more")
+
+
+def name_in(item: Dataset, keyword: str) -> str:
+    """The name that an item gives its structure, empty where it gives none. A backslash, which no name may hold, is
+    for a DICOM reader the end of one value; where one was written it stays."""
+    value = item.get(keyword) or ""
+    if isinstance(value, str):
+        return value.strip()
+    return "\\".join(map(str, value)).strip()
 
 
 def first_series(dataset: Dataset) -> str:

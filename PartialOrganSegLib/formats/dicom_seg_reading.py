@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid
 from ..memory_claims import check_claim
-from .dicom_references import first_series, refuse_too_many
+from .dicom_references import first_series, name_in, refuse_too_many
 from .own_slices import ROUNDED, OwnSlices
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class DicomSegmentation:
         pixel_bytes = max(1, int(dataset.BitsAllocated) // 8) * int(dataset.get("SamplesPerPixel", 1))
         check_claim(path, count * int(dataset.Rows) * int(dataset.Columns) * pixel_bytes, path.stat().st_size,
                     packed=True)
-        names = {int(segment.SegmentNumber): str(segment.get("SegmentLabel", ""))
-                 for segment in dataset.SegmentSequence}
+        names = {int(segment.SegmentNumber): name_in(segment, "SegmentLabel") for segment in dataset.SegmentSequence}
         refuse_too_many(path, len(names))
         pixels = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
         shared = dataset.SharedFunctionalGroupsSequence[0]
@@ -90,15 +89,21 @@ class DicomSegmentation:
     def _drawn(self) -> list[int]:
         return sorted(set().union(*(frame.drawn() for frame in self.frames)))
 
-    def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
+    def masks(self, grid: Grid, positions: Coordinates | None = None,
+              needless: Collection[int] = ()) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`. A frame on one of the series' own slices that reading moved onto the grid moves
         with it, by half a voxel at most."""
         own_slices = OwnSlices(grid, positions)
-        for number in self._drawn():
+        for place, number in enumerate(self._drawn(), 1):
             mask: Mask = np.zeros(grid.shape, np.bool_)
-            for frame in self.frames:
-                if frame.number in (0, number):
-                    self._place(frame, frame.pixels == (1 if frame.number else number), own_slices, mask)
+            try:
+                for frame in self.frames:
+                    if frame.number in (0, number):
+                        self._place(frame, frame.pixels == (1 if frame.number else number), own_slices, mask)
+            except UserError:
+                if place not in needless:
+                    raise
+                mask[:] = False
             yield self.segments[number], mask
 
     def _place(self, frame: _Frame, drawn: npt.NDArray[np.bool_], own_slices: OwnSlices, mask: Mask) -> None:

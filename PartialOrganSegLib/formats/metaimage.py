@@ -17,7 +17,7 @@ from typing import BinaryIO
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..memory_claims import check_claim
-from .checks import no_orientation, surplus_bytes
+from .checks import no_orientation, surplus_bytes, surplus_numbers
 from .detached_files import detached_file, numbered_files
 from .header_lines import check_words, header_lines, shown, whole_numbers
 
@@ -73,7 +73,7 @@ def check_metaimage(path: Path, reporter: Reporter) -> None:
     _check_fields(path, fields, dimension, reporter)
     files = _data_files(path, fields["elementdatafile"], listed)
     _check_slices(path, fields, sizes, math.prod(sizes[:-1]) * channels * item_bytes, files)
-    _check_voxels(path, fields, math.prod(sizes) * channels * item_bytes, files, start, reporter)
+    _check_voxels(path, fields, math.prod(sizes) * channels, item_bytes, files, start, reporter)
 
 
 def _check_flags(path: Path, fields: dict[str, str]) -> None:
@@ -191,9 +191,10 @@ def _check_slices(path: Path, fields: Mapping[str, str], sizes: Sequence[int], s
                             found=f"{file.stat().st_size} bytes")
 
 
-def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[Path], start: int,
+def _check_voxels(path: Path, fields: dict[str, str], count: int, item_bytes: int, files: list[Path], start: int,
                   reporter: Reporter) -> None:
-    """Compares the voxels with what the header claims. Raises UserError."""
+    """Compares the voxels with the `count` of numbers that the header claims. Raises UserError."""
+    claimed = count * item_bytes
     is_packed = fields.get("compresseddata") == "true"
     stored = sum(file.stat().st_size for file in files)
     if not files:
@@ -206,7 +207,10 @@ def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[
                         expected=f"0 or {start}, where its voxels begin", found=skipped)
     if not files:
         skipped = 0
-    check_claim(path, claimed, stored - max(skipped, 0) * max(len(files), 1), is_packed)
+    in_file = stored - max(skipped, 0) * max(len(files), 1)
+    if fields.get("binarydata") == "false":
+        in_file *= 8  # a digit and a blank may be a voxel of eight bytes
+    check_claim(path, claimed, in_file, is_packed)
     if "compresseddatasize" in fields:
         whole_numbers(path, "CompressedDataSize", fields["compresseddatasize"], 1)
     elif is_packed and not files:
@@ -218,6 +222,8 @@ def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[
         # HeaderSize -1: the voxels are the last bytes of the file, whatever lies before.
         if header_size == "0" and fields.get("binarydata", "true") == "true":
             surplus_bytes(path, stored - claimed, reporter)
+        elif header_size == "0":
+            surplus_numbers(path, [(file, 0) for file in files] or [(path, start)], count)
         return
     for file in files or [path]:
         _unpack(path, file, 0 if files else start, claimed)

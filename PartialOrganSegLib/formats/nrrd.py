@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import Code, UserError
 from ..events import Reporter
 from ..memory_claims import MIB, check_claim
-from .checks import no_orientation, surplus_bytes
+from .checks import no_orientation, surplus_bytes, surplus_numbers
 from .detached_files import detached_file, numbered_files
 from .header_lines import check_words, shown, whole_numbers
 from .nrrd_header import NrrdHeader, read_nrrd_header
@@ -30,14 +30,16 @@ _BYTES = {
     8: "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t|ulonglong|"
        "unsigned long long|unsigned long long int|uint64|uint64_t|double"}
 _GZIP = ("gzip", "gz")
-_PACKED = (*_GZIP, "bzip2", "bz2")
+_PACKED = _GZIP  # ITK knows no other
 _FREE_TEXT = ("content", "data file")
 _LONGEST_FIELD = 800  # of a field; teem's reader writes what it cannot parse into a buffer of 1024
 _PLAIN = ("raw",)
-_TEXT = ("ascii", "text", "txt", "hex")
+_HEX = "hex"  # two letters a byte
+_TEXT = ("ascii", "text", "txt", _HEX)
 # The patient's axes in any order of words, with or without time.
 _PATIENT_SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
 _PLACES = ("domain", "space", "none", "???")  # kinds of axes along which voxels lie in the patient
+_OF_A_SEGMENT = re.compile(r"Segment\d+_\w+")
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 
 
@@ -59,8 +61,19 @@ def check_nrrd(path: Path, reporter: Reporter) -> None:
     if dimension > 4:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one 3-D volume", found=f"{dimension} axes")
     sizes = whole_numbers(path, "sizes", fields["sizes"], dimension)
+    _refuse_layers(path, header, sizes)
     _check_grid_fields(path, fields, dimension, reporter)
-    _check_size(path, header, math.prod(sizes) * item_bytes, reporter)
+    _check_size(path, header, math.prod(sizes), item_bytes, reporter)
+
+
+def _refuse_layers(path: Path, header: NrrdHeader, sizes: Sequence[int]) -> None:
+    """Raises UserError for a segmentation of 3D Slicer with a list of label maps as its first axis: segments overlap,
+    or did so while they were drawn. Slicer up to 4.10 wrote each segment so."""
+    if len(sizes) == 4 and sizes[0] > 1 and any(map(_OF_A_SEGMENT.fullmatch, header.keys)):
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="segments in one layer",
+                        found=f"{sizes[0]} layers, as of segments that overlap",
+                        hint="in Slicer's module Segmentations: Binary labelmap layers, Collapse labelmap layers "
+                             "(force it where they overlap: the last segment keeps the voxels), then save again")
 
 
 def _item_bytes(path: Path, type_name: str) -> int:
@@ -110,9 +123,9 @@ def _is_positive(word: str) -> bool:
         return False
 
 
-def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter) -> None:
+def _check_size(path: Path, header: NrrdHeader, voxels: int, voxel_bytes: int, reporter: Reporter) -> None:
     """Compares what the header claims with the files of voxels. Raises UserError."""
-    fields = header.fields
+    fields, claimed = header.fields, voxels * voxel_bytes
     encoding = fields["encoding"].lower()
     if encoding not in (*_PACKED, *_PLAIN, *_TEXT):
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: encoding", expected="raw or gzip",
@@ -130,20 +143,27 @@ def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter
         else:
             files = [detached_file(path, data)]
         stored = sum(file.stat().st_size for file in files)
+    is_known = True  # how much is to be read
     for name in ("byte skip", "line skip", "byteskip", "lineskip"):
         if name in fields:
             skipped = whole_numbers(path, name, fields[name], 1, minimum=-1)[0]
-            if name.startswith("byte") and skipped > 0:
+            is_of_bytes = name.startswith("byte") and skipped > 0
+            if skipped and not (is_of_bytes and encoding in _PLAIN and len(files) < 2):
+                is_known = False
+            if is_of_bytes:
                 stored -= skipped
     if encoding in _TEXT:
         stored *= 8  # a digit and a blank may be a voxel of eight bytes
     check_claim(path, claimed, max(stored, 0), encoding in _PACKED)
-    skips = any(name in fields for name in ("byte skip", "line skip", "byteskip", "lineskip"))
-    if encoding in _PLAIN and not skips:
+    if not is_known:
+        return
+    starts = [(path, header.data_offset)] if data is None else [(file, 0) for file in files]
+    if encoding in _PLAIN:
         surplus_bytes(path, stored - claimed, reporter)
-    if encoding in _GZIP and not skips:
-        starts = [(path, header.data_offset)] if data is None else [(file, 0) for file in files]
+    elif encoding in _GZIP:
         surplus_bytes(path, _unpacked_bytes(starts, claimed) - claimed, reporter)
+    elif encoding in _TEXT:
+        surplus_numbers(path, starts, voxels, 2 * voxel_bytes if encoding == _HEX else 0)
 
 
 def _unpacked_bytes(starts: Sequence[tuple[Path, int]], claimed: int) -> int:

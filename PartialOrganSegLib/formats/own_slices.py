@@ -21,10 +21,12 @@ _SAME_PLACE = 0.1  # of a voxel
 @dataclass(frozen=True)
 class OwnSlices:
     """`positions` (n, 3): of the first voxels of the series' slices, in LPS mm; None where the CT is no series, and
-    each slice of the grid is its own."""
+    each slice of the grid is its own. `may_hide_gaps`: of a file that somebody made of a series; it does not show which
+    slices reading filled in."""
 
     grid: Grid
     positions: Coordinates | None = None
+    may_hide_gaps: bool = False
 
     def voxels(self) -> Coordinates:
         """(n, 3) x, y, z of each slice's first voxel, in voxels of the grid."""

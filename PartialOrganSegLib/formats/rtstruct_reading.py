@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import Code, UserError
 from ..imaging.shapes import Affine, Coordinates, Mask, Shape3
 from ..imaging.volume import Grid
-from .dicom_references import first_series, refuse_too_many
+from .dicom_references import first_series, name_in, refuse_too_many
 from .own_slices import OwnSlices
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class StructureSet:
     def of(cls, path: Path, dataset: Dataset) -> StructureSet:
         """Points and open lines are left out: they enclose nothing. Raises UserError for contours whose structure is
         not named, for such as are none, and where those of the listed structures are missing altogether."""
-        names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])}
+        names = {int(roi.ROINumber): name_in(roi, "ROIName") for roi in dataset.get("StructureSetROISequence", [])}
         structures = []
         # Structures that were found nowhere have an item without contours; a file without any items has lost them.
         contour_items = dataset.get("ROIContourSequence")
@@ -90,20 +90,32 @@ class StructureSet:
         """Of the structures with a closed contour."""
         return [structure.name for structure in self.structures]
 
-    def masks(self, grid: Grid, positions: Coordinates | None = None) -> Iterator[tuple[str, Mask]]:
+    def masks(self, grid: Grid, positions: Coordinates | None = None,
+              needless: Collection[int] = ()) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`: a voxel counts whose centre is inside. A contour that lies in another one of its
         plane is a hole; those that overlap add up, unless they are of the type that says otherwise."""
-        to_voxel = np.linalg.inv(grid.matrix)
         own_slices = OwnSlices(grid, positions)
-        for structure in self.structures:
-            mask: Mask = np.zeros(grid.shape, np.bool_)
-            planes = self._planes(structure, to_voxel, grid)
-            for depth, polygons in planes:
-                drawn = _enclosed(polygons, grid.shape)
-                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
-                mask[own_slices.nearest(depth)] |= drawn
-            self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes], own_slices)
+        for number, structure in enumerate(self.structures, 1):
+            try:
+                mask = self._mask(structure, own_slices)
+            except UserError:
+                # A couch beyond the image, a target drawn in every third slice: the organs beside them are good.
+                if number not in needless:
+                    raise
+                mask = np.zeros(grid.shape, np.bool_)
             yield structure.name, mask
+
+    def _mask(self, structure: _Structure, own_slices: OwnSlices) -> Mask:
+        """(z, y, x). Raises UserError for contours that do not lie on the CT or leave slices of it out."""
+        grid = own_slices.grid
+        mask: Mask = np.zeros(grid.shape, np.bool_)
+        planes = self._planes(structure, np.linalg.inv(grid.matrix), grid)
+        for depth, polygons in planes:
+            drawn = _enclosed(polygons, grid.shape)
+            # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
+            mask[own_slices.nearest(depth)] |= drawn
+        self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes], own_slices)
+        return mask
 
     def _planes(self, structure: _Structure, to_voxel: Affine, grid: Grid) -> list[tuple[float, list[_Contour]]]:
         """Depth in slices, from the lowest, and contours of (x, y) in pixels of each plane, each once: files that were

@@ -18,7 +18,8 @@ from .nrrd_header import read_nrrd_header
 from .registry import Segmentation, register_format
 from .writing import smallest_type, written_whole
 
-_LABEL_FIELD = re.compile(r"Segment(\d+)_LabelValue")
+_OF_A_SEGMENT = re.compile(r"Segment(\d+)_(?:ID|LabelValue)")
+_ONLY_VALUE = "1"  # of a segment whose field is not there: Slicer up to 4.10 wrote none
 _STATE_TAG = re.compile(r"PartialOrganSeg\.State:(\w+)")  # among tags that bars part
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 
@@ -45,12 +46,11 @@ def segments_of(path: Path) -> list[Segment]:
         return []
     keys = read_nrrd_header(path).keys
     segments = []
-    for key, text in keys.items():
-        match = _LABEL_FIELD.fullmatch(key)
-        if match is None:
-            continue
-        prefix = f"Segment{match[1]}_"
-        value = whole_numbers(path, key, text, 1, minimum=0)[0]
+    matches = filter(None, map(_OF_A_SEGMENT.fullmatch, keys))
+    for number in dict.fromkeys(match[1] for match in matches):
+        prefix = f"Segment{number}_"
+        key = prefix + "LabelValue"
+        value = whole_numbers(path, key, keys.get(key, _ONLY_VALUE), 1, minimum=0)[0]
         state = _STATE_TAG.search(keys.get(prefix + "Tags", ""))
         segments.append(Segment(value, keys.get(prefix + "Name", ""), keys.get(prefix + "ID", ""),
                                 state[1] if state else ""))

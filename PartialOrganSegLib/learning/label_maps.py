@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,19 @@ class MaskSource:
         """The drawing's file."""
         return self.drawing.path
 
-    def masks(self, own_slices: OwnSlices) -> Iterator[tuple[int, Mask]]:
-        """Joint value and mask (z, y, x) of each structure, on the CT's grid. Raises UserError."""
+    def structure(self, joint_value: int) -> str:
+        """The name of a structure in DICOM; empty for values of a label map."""
+        if self.drawing.structures is None:
+            return ""
+        number = next(number for number, value in self.values.items() if value == joint_value)
+        return self.drawing.structures.names[number - 1]
+
+    def masks(self, own_slices: OwnSlices, undecided: Collection[int] = ()) -> Iterator[tuple[int, Mask]]:
+        """Joint value and mask (z, y, x) of each structure, on the CT's grid. Raises UserError, but not for structures
+        in DICOM of `undecided` values."""
         if self.drawing.structures is not None:
-            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions)
+            needless = [number for number, value in self.values.items() if value in undecided]
+            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions, needless)
             for number, (_, mask) in enumerate(masks, 1):
                 if number in self.values:
                     yield self.values[number], mask
@@ -56,10 +65,12 @@ class Overlap:
 @dataclass(frozen=True)
 class JointLabels:
     """What values beyond the structures' own mean. `unseen`: the value of voxels in which nobody could draw, so that
-    they may be anything; None where there are none."""
+    they may be anything; None where there are none. `between_planes`: of these the slices that are known from the
+    structures alone, with the name of one that is on both sides of them."""
 
     overlaps: list[Overlap]
     unseen: int | None = None
+    between_planes: Mapping[int, str] = field(default_factory=dict)
 
 
 def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
@@ -71,8 +82,12 @@ def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
     highest = max(value for source in sources for value in source.values.values())
     _check_count(highest, target)
     overlaps: dict[tuple[int, ...], int] = {}
+    planes: dict[str, set[int]] = {}
     for source in sources:
-        for value, mask in source.masks(own_slices):
+        for value, mask in source.masks(own_slices, undecided):
+            name = source.structure(value)
+            if name:
+                planes.setdefault(name, set()).update(np.flatnonzero(mask.any(axis=(1, 2))).tolist())
             claimed, free = mask & (labels > 0), mask & (labels == 0)
             for earlier in np.unique(labels[claimed]).tolist():
                 members = next((of for of, joint in overlaps.items() if joint == earlier), (earlier,))
@@ -87,16 +102,31 @@ def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
                 labels[replaced] = joint
             labels[free] = value
     unseen = None
-    filled_in = own_slices.filled_in()
+    between_planes: dict[int, str] = {}
+    if own_slices.may_hide_gaps:
+        between_planes = _between(planes)
+    filled_in = [*own_slices.filled_in(), *between_planes]
     # Structures in DICOM lie on the series' images. In a slice that reading made up between two of them an organ would
     # count as absent, though no one could draw it there. What the neighbours show is a guess, and none is made.
-    if filled_in and any(source.drawing.structures is not None for source in sources):
+    if filled_in and planes:
         unseen = highest + len(overlaps) + 1
         _check_count(unseen, target)
         labels[filled_in] = np.where(labels[filled_in] == 0, unseen, labels[filled_in])
     target.parent.mkdir(parents=True, exist_ok=True)
     write_labelmap(target, Volume(labels, own_slices.grid))
-    return JointLabels([Overlap(value, of) for of, value in overlaps.items()], unseen)
+    return JointLabels([Overlap(value, of) for of, value in overlaps.items()], unseen, between_planes)
+
+
+def _between(planes: Mapping[str, set[int]]) -> dict[int, str]:
+    """The slices in which no structure has a plane, though one of them, which is named, has some above and below: the
+    series may have lacked them. One that another structure has a plane in was there to be drawn on."""
+    drawn = set().union(*planes.values())
+    between: dict[int, str] = {}
+    for name, depths in planes.items():
+        for depth in range(min(depths, default=0), max(depths, default=0)):
+            if depth not in drawn:
+                between.setdefault(depth, name)
+    return dict(sorted(between.items()))
 
 
 def _check_count(highest: int, target: Path) -> None:

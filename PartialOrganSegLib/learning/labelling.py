@@ -12,7 +12,7 @@ from ..errors import Code, UserError
 from ..organs import BACKGROUND
 from .drawn_names import NamedDrawing
 from .label_maps import MaskSource
-from .organ_list import OrganList
+from .organ_list import OrganList, how_to_add
 from .survey import Form
 
 
@@ -70,7 +70,7 @@ def _add_strokes(named: NamedDrawing, organs: OrganList, result: Labelling) -> N
                and name.lower().replace(" ", "_") not in organs.space.names]
     if unknown:
         raise UserError(code=Code.UNKNOWN_NAME, subject=named.drawing.path, expected="strokes of known organs",
-                        found=f"'{unknown[0]}'", hint=f"--new-organ {unknown[0]} adds it")
+                        found=f"'{unknown[0]}'", hint=how_to_add(unknown[0]))
     if not drawn:
         raise UserError(code=Code.NO_LABELS, subject=named.drawing.path, expected="a stroke", found="none")
     result.kind, result.strokes = Kind.SCRIBBLE, named.drawing.path

@@ -8,9 +8,26 @@ from ..datasets.structure_names import organs_named
 from ..errors import Code, UserError, did_you_mean
 from ..organ_records import known_organs
 from ..organs import BACKGROUND, LABEL_SPACES, LabelSpace, label_space_of_names
+from .case_names import words_of
 
 Ask = Callable[[str], str]
 """Puts a question to the user; the answer is empty where they pressed Enter alone."""
+
+
+def how_to_add(name: str) -> str:
+    """The option that makes an organ of what somebody called a structure, in the letters that an organ's name may have:
+    planning systems write "GTV+5mm (old)". Empty where nothing of the name would be left."""
+    words = words_of(name)
+    return f"--new-organ {'_'.join(words)} adds it" if words else ""
+
+
+def _new_organ(name: str) -> str:
+    """An organ's name as it is written in a label space. Raises UserError for one that it cannot have."""
+    try:
+        return label_space_of_names("new", [name]).names[0]
+    except UserError as error:
+        raise UserError(code=error.problem.code, subject="--new-organ", expected=error.problem.expected,
+                        found=f"'{name}'", hint="one name; for several organs --new-organ is repeated") from None
 
 
 class OrganList:
@@ -27,7 +44,7 @@ class OrganList:
         self.unknown: dict[str, None] = {}
         self._answers: dict[str, str] = {}
         for name in new:
-            self._add(label_space_of_names("new", [name]).names[0])
+            self._add(_new_organ(name))
         # While the names of `annotated` are looked up, nothing is left out yet.
         self._annotated: set[str] | None = None
         if annotated is not None:
@@ -41,7 +58,7 @@ class OrganList:
             all_names = [*self.space.names, *known_organs().records]
             raise UserError(code=Code.UNKNOWN_NAME, subject="--annotated", found=f"'{name}'",
                             expected="an organ that the model or the library knows",
-                            hint=did_you_mean(name, all_names) or f"--new-organ {name} adds it")
+                            hint=did_you_mean(name, all_names) or how_to_add(name))
         return organs[0]
 
     @property

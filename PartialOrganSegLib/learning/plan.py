@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from .drawn_names import NamedDrawing, Wishes, name_drawing
 from .label_maps import join_masks
 from .labelling import Labelling, label_case
 from .listed import groups_of_one_name, listed_datasets
-from .organ_list import Ask, OrganList
+from .organ_list import Ask, OrganList, how_to_add
 from .pairing import PairedCase, pair
 from .survey import Survey, survey
 from .value_names import value_names
@@ -28,6 +28,8 @@ from .value_names import value_names
 MANIFEST, LABELS = "manifest.yaml", "labels"
 # How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
 UNDRAWN_WEIGHT = 0.25
+_MOST_LISTED = 6  # slices in a message
+_MINOR = (Code.UNKNOWN_NAME, Code.NO_LABELS)
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
     if options.label_map is not None:
         value_names(options.label_map)
     content = survey(folder, options.leave_out, output, reporter)
+    for pattern in content.unused_patterns:
+        reporter.warning(Problem(Code.SETTING_IGNORED, "--leave-out", found=f"no file or folder is called '{pattern}'",
+                                 hint=f"a name, or a path as it is within {folder}"))
     cases, problems = pair(content)
     organs = OrganList(start.names, options.new_organs, options.annotated, ask)
     named = _named(cases, content, options, organs, ask, problems)
@@ -115,7 +120,7 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
     plan = Plan(folder, output, organs.space, organs.added, listed=listed, left_out=[*content.left_out, *problems])
     for name in organs.unknown:
         plan.left_out.append(Problem(Code.UNKNOWN_NAME, name, found="no organ that the model or the library knows",
-                                     hint=f"--new-organ {name} adds it"))
+                                     hint=how_to_add(name)))
     for case in cases:
         plan.cases.append(_planned(case, named[case.name], organs, plan))
     plan.space, plan.new_organs = organs.space, organs.added
@@ -167,7 +172,7 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
 def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Plan) -> None:
     """Writes the joint label map. `names`: all organs, any of which may be where nobody could draw."""
     target = plan.output / LABELS / f"{case.name}.nii.gz"
-    own_slices = OwnSlices(case.ct.grid, case.ct.positions)
+    own_slices = OwnSlices(case.ct.grid, case.ct.positions, may_hide_gaps=not case.ct.series_uid)
     joint = join_masks(labelling.sources, own_slices, target, labelling.undecided)
     for overlap in joint.overlaps:
         candidates: dict[str, None] = {}
@@ -177,17 +182,30 @@ def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Pl
         labelling.label_map[overlap.value] = list(candidates)
     if joint.unseen is not None:
         labelling.label_map[joint.unseen] = [BACKGROUND, *names]
-        plan.left_out.append(Problem(Code.SLICES_MISSING, str(case.ct.path),
-                                     found=f"{len(own_slices.filled_in())} slices filled in between those of the "
-                                           "series", hint="nothing is learnt from the structures there"))
+        found = f"{len(own_slices.filled_in())} slices filled in between those of the series"
+        if joint.between_planes:
+            found = _between_planes(joint.between_planes)
+        plan.left_out.append(Problem(Code.SLICES_MISSING, str(case.ct.path), found=found,
+                                     hint="nothing is learnt from the structures there"))
     labelling.label = target
+
+
+def _between_planes(slices: Mapping[int, str]) -> str:
+    """In words. `slices` as `JointLabels.between_planes`."""
+    listed = ", ".join(str(depth + 1) for depth in list(slices)[:_MOST_LISTED])
+    if len(slices) > _MOST_LISTED:
+        listed += ", ..."
+    organ = next(iter(slices.values()))
+    return f"no structure drawn in {len(slices)} slices ({listed}) with '{organ}' above and below, which the series " \
+           "of this CT may have lacked"
 
 
 def _check_something_to_learn(plan: Plan) -> None:
     """Raises UserError for a folder without CTs, or without anything drawn; the first reason is told with it."""
     reason = ""
     if plan.left_out:
-        reason = plan.left_out[0].text()
+        # A name that nobody knows, as of a target, says less than why the organs beside it cannot be used.
+        reason = min(plan.left_out, key=lambda problem: problem.code in _MINOR).text()
     if not plan.cases and not plan.listed:
         raise UserError(code=Code.NO_CASES, subject=plan.folder, expected="CTs (NIfTI, NRRD, MetaImage or DICOM)",
                         found="none", hint=reason)

@@ -3,8 +3,10 @@ moment and gone on with."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,15 @@ from ..finetuning.options import FinetuneOptions
 from ..json_file import read_json
 from ..models.bundle import load_bundle
 from ..models.store import find_model
-from ..outputs import writable_folder
+from ..outputs import missing_folders, remove_empty, writable_folder
 from ..real_paths import real_path, relative_path
 from ..training.packages import require_packages
 from . import Beside
 from .organ_list import Ask
-from .plan import MANIFEST, FolderOptions, Plan, make_plan
+from .plan import LABELS, MANIFEST, FolderOptions, Plan, make_plan
 from .report import ReportRequest, write_report
 from .state import RUN, LearnState, read_state, refuse_other_work, sha256_of
-from .survey import require_folder
+from .survey import STATE_FILE, require_folder
 
 DEFAULT_OUTPUT = "learnt"  # in the user's folder
 
@@ -69,23 +71,46 @@ def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None =
     refuse_other_work(output, output / MANIFEST)
     start = find_model(options.model)
     # Before the folder is looked at, which may take minutes.
-    is_new = not output.exists()
-    writable_folder(output)
-    try:
+    with _nothing_half_planned(output):
+        writable_folder(output)
         plan = make_plan(folder, output, start.label_space, options.folder, ask, reporter)
-    except UserError:
-        if is_new and not any(output.iterdir()):
-            output.rmdir()
+        _state_of(folder, output, options, plan).write(output)
+    return plan
+
+
+@contextlib.contextmanager
+def _nothing_half_planned(output: Path) -> Iterator[None]:
+    """Where what is inside does not come to its end, what it wrote goes again: without OUTPUT/learn.json, which is
+    written last, it would be in the way as files of something else. An earlier plan stays."""
+    new_folders = missing_folders(output)
+    try:
+        yield
+    except BaseException:
+        if not (output / STATE_FILE).is_file():
+            shutil.rmtree(output / LABELS, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (output / MANIFEST).unlink()
+            remove_empty(new_folders)
         raise
+
+
+def _state_of(folder: Path, output: Path, options: LearnOptions, plan: Plan) -> LearnState:
+    """What a later --resume is to know."""
     # A name is looked up anew when the run goes on; a folder must be found from anywhere.
     model = options.model
     if os.path.exists(model):
         model = str(real_path(model))
     beside = options.beside is Beside.ALWAYS or (options.beside is Beside.NEW and bool(plan.new_organs))
-    LearnState(relative_path(folder, output), model, replace(options.finetuning, beside=beside),
-               sha256_of(plan.manifest), tuple(plan.new_organs),
-               tuple(problem.text() for problem in plan.left_out)).write(output)
-    return plan
+    return LearnState(relative_path(folder, output), model, replace(options.finetuning, beside=beside),
+                      sha256_of(plan.manifest), tuple(plan.new_organs),
+                      tuple(problem.text() for problem in plan.left_out))
+
+
+def require_begun(folder: Path, output: Path) -> None:
+    """Raises UserError where there is no run in `output` to go on with, or not even the user's `folder`."""
+    if output == default_output(folder):
+        require_folder(folder)
+    read_state(output)
 
 
 def check(output: Path, reporter: Reporter | None = None) -> list[Problem]:

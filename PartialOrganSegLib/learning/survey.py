@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.dataset_folder import DESCRIPTION
+from ..datasets.manifest import MANIFEST_NAMES
 from ..datasets.own_names import ROUNDED, volumes_of
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -34,7 +35,6 @@ from ..segmenting.result_files import EARLIER_STROKES, ENDINGS, OF_CORRECTIONS
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
 _OF_PROGRAMS = ("plan.json", os.path.join("configs", "metadata.json"), STATE_FILE)
-_MANIFESTS = ("manifest.yaml", "manifest.yml")
 _ONE_RUN_S = 60.0  # seconds between the files of one result of `segment`
 _SILENT = Reporter()
 
@@ -77,6 +77,7 @@ class Survey:
     """All that was noticed in `folder`, sorted by path. `left_out`: files that count as nothing, and why.
 
     `manifests`: manifests, and folders with a dataset.json, which say themselves what belongs together.
+    `unused_patterns`: such of what to leave out that nothing is called.
     """
 
     folder: Path
@@ -84,6 +85,24 @@ class Survey:
     drawings: list[Drawing] = field(default_factory=list)
     manifests: list[Path] = field(default_factory=list)
     left_out: list[Problem] = field(default_factory=list)
+    unused_patterns: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _LeftOut:
+    """Files and folders in `folder` that do not count. `used`: the patterns that something was called by."""
+
+    folder: Path
+    patterns: Sequence[str]
+    used: set[str] = field(default_factory=set)
+
+    def holds(self, path: Path) -> bool:
+        """Whether any of the patterns is for its name or its path in the folder."""
+        relative = path.relative_to(self.folder).as_posix()
+        fitting = [pattern for pattern in self.patterns
+                   if fnmatch(path.name, pattern) or fnmatch(relative, pattern)]
+        self.used.update(fitting)
+        return bool(fitting)
 
 
 def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = None,
@@ -95,12 +114,14 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
     """
     require_folder(folder)
     result = Survey(folder)
-    folders = list(_folders(folder, leave_out, output))
+    left_out = _LeftOut(folder, leave_out)
+    folders = list(_folders(folder, left_out, output))
+    result.unused_patterns = [pattern for pattern in leave_out if pattern not in left_out.used]
     for number, (place, files) in enumerate(folders, 1):
         if _is_dataset(place):
             result.manifests.append(place)
             continue
-        manifests = [file for file in files if file.name in _MANIFESTS]
+        manifests = [file for file in files if file.name in MANIFEST_NAMES]
         # A manifest speaks for its folder, the panel's for one: what it lists need not be guessed again.
         if manifests:
             result.manifests += manifests
@@ -117,7 +138,7 @@ def require_folder(folder: Path) -> None:
         raise UserError(code=Code.FILE_MISSING, subject=folder, expected="a folder with CTs", found=obstacle)
 
 
-def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Iterator[tuple[Path, list[Path]]]:
+def _folders(folder: Path, left_out: _LeftOut, output: Path | None) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder with its files, top first; below a manifest or data set nothing is looked at.
 
     A linked folder is entered once, whatever leads to it, and never one that holds `folder` itself.
@@ -128,18 +149,18 @@ def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Ite
         path = Path(place)
         below = []
         for name in sorted(names):
-            unfit = name.startswith(".") or _matches(path / name, folder, leave_out) or _is_work(path / name, output)
+            unfit = left_out.holds(path / name) or name.startswith(".") or _is_work(path / name, output)
             target = real_path(path / name)
             if not unfit and target not in entered:
                 entered.add(target)
                 below.append(name)
         # What is left in the list is walked into.
         names[:] = below
-        if any(file in _MANIFESTS for file in files) or _is_dataset(path):
+        if any(file in MANIFEST_NAMES for file in files) or _is_dataset(path):
             names.clear()
         # A pipe among them would be waited for without end.
         listed = [path / file for file in sorted(files) if not file.startswith(".") and os.path.isfile(path / file)]
-        yield path, [file for file in listed if not _matches(file, folder, leave_out)]
+        yield path, [file for file in listed if not left_out.holds(file)]
 
 
 def _is_dataset(place: Path) -> bool:
@@ -160,11 +181,6 @@ def _is_work(path: Path, output: Path | None) -> bool:
     if output is not None and output.exists() and path.samefile(output):
         return True
     return any((path / name).exists() for name in _OF_PROGRAMS)
-
-
-def _matches(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
-    relative = path.relative_to(folder).as_posix()
-    return any(fnmatch(path.name, pattern) or fnmatch(relative, pattern) for pattern in patterns)
 
 
 def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:

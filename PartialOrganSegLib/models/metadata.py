@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .. import __version__
 from ..errors import Code, UserError
@@ -127,6 +127,11 @@ class MemberEntry(_Strict):
     organs: Annotated[list[str], Field(min_length=1)]
 
 
+def _without_repeats(facts: list[Any]) -> list[Any]:
+    """What the networks of a joined model or an ensemble were trained on, each once: several may share it."""
+    return [fact for place, fact in enumerate(facts) if fact not in facts[:place]]
+
+
 class OwnSection(_Strict):
     """What the runtime needs to rebuild and feed the network, and what a user should know about its training.
 
@@ -144,7 +149,7 @@ class OwnSection(_Strict):
     precision: Precision | None = None
     nnunet: NNUNetEntry | None = None
     licences: Licences
-    training_data: list[Any] = []
+    training_data: Annotated[list[Any], AfterValidator(_without_repeats)] = []
     metrics: dict[str, Any] = {}
     lineage: Lineage | None = None
 

@@ -31,6 +31,22 @@ def test_every_help_has_an_example(command, capsys):
     assert f"partialorganseg {' '.join(command)}" in shown.split("example:")[1]
 
 
+@pytest.mark.parametrize("words", [["segment", "MISSING"], ["segment", "EMPTY"], ["export", "BROKEN", "--nifti"],
+                                   ["scribble", "BROKEN"], ["evaluate", "BROKEN", "BROKEN"]])
+def test_a_command_that_fails_leaves_no_empty_folder(words, tmp_path, capsys):
+    places = {"MISSING": tmp_path / "nowhere", "EMPTY": tmp_path / "leer ü", "BROKEN": tmp_path / "x.nii.gz"}
+    places["EMPTY"].mkdir()
+    places["BROKEN"].write_bytes(b"no image")
+    output = tmp_path / "new" / "Müller 1"
+    assert main([*(str(places.get(word, word)) for word in words), "-o", str(output)]) == 1
+    assert "error:" in capsys.readouterr().err
+    assert not output.parent.exists()
+    # One that was there before is the user's.
+    output.mkdir(parents=True)
+    assert main([*(str(places.get(word, word)) for word in words), "-o", str(output)]) == 1
+    assert output.is_dir()
+
+
 def test_help_and_version_import_nothing_heavy():
     code = ("import sys\nfrom PartialOrganSegLib.cli import main\ntry:\n    main(['--version'])\n"
             "except SystemExit: pass\nprint(sorted({'torch', 'numpy', 'SimpleITK', 'pydantic'} & set(sys.modules)))")

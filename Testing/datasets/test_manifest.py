@@ -84,6 +84,29 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "m.yaml: expected a manifest: settings as 'key: value', found nothing"),
+    (b"junk", "m.yaml: expected a manifest: settings as 'key: value', found text"),
+    (b"datasets: [a.nii.gz]", "m.yaml: datasets.0: expected settings as 'key: value', found text"),
+    (b"datasets: [{name: a, cases: [a.nii.gz]}]",
+     "m.yaml: datasets.0.cases.0: expected settings as 'key: value', found text"),
+    (b"\x1f\x8b\x08", "m.yaml: expected a manifest in YAML, in UTF-8, found bytes that are none (at 1)")])
+def test_what_is_no_manifest_is_called_by_what_it_is(tmp_path: Path, content: bytes, message: str):
+    """An image in its place, and not the words of the library that looks at it."""
+    path = tmp_path / "m.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        load_manifest(path)
+    assert str(error.value).endswith(message)
+
+
+def test_the_manifest_in_a_folder_that_was_given_is_named(tmp_path: Path):
+    (tmp_path / "manifest.yml").write_text("label_space: word16")
+    with pytest.raises(UserError) as error:
+        load_manifest(tmp_path)
+    assert str(error.value).endswith(f"found a folder with manifest.yml; name the file: {tmp_path / 'manifest.yml'}")
+
+
 def test_unknown_label_space_names_the_nearest(tmp_path: Path):
     with pytest.raises(UserError, match=r"label_space: expected one of word16, .* found 'word' \(did you mean 'w"):
         manifest(tmp_path, label_space="word")

@@ -51,6 +51,16 @@ def test_header_decides_not_the_ending(tmp_path: Path) -> None:
     refused(renamed, "segmentation of 3D Slicer", call=read_labelmap)
 
 
+def test_the_only_segment_of_an_earlier_slicer_has_no_value_of_its_own(tmp_path: Path) -> None:
+    path = segmentation(tmp_path / "Müller 1.seg.nrrd", {1: "spleen"})
+    content = path.read_bytes()
+    for field in (b"LabelValue:=1\n", b"Layer:=0\n"):
+        assert content.count(b"Segment0_" + field) == 1
+        content = content.replace(b"Segment0_" + field, b"")
+    path.write_bytes(content)
+    assert np.unique(read_organ_labels(path, WORD16).array).tolist() == [0, SPLEEN]
+
+
 def test_own_segmentation_comes_back(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, WORD16.class_count, (8, 10, 12)).astype(np.uint8)
     write_segmentation(tmp_path / "a.seg.nrrd", Volume(labels, Grid((12, 10, 8), (1.0, 1.0, 2.0))), WORD16)

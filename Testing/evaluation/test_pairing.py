@@ -46,6 +46,15 @@ def test_a_name_of_two_patients_ct_is_of_neither(tmp_path: Path) -> None:
     assert "no prediction for p1" in warned
 
 
+def test_segmentations_of_slicer_in_a_folder_count_where_no_label_map_does(tmp_path: Path) -> None:
+    for name in ("Müller 1.seg.nrrd", "b.labels.nii.gz", "b.seg.nrrd", "c.nii.gz"):
+        (tmp_path / name).touch()
+    assert {name: file.name for name, file in label_files(tmp_path).items()} == {
+        "Müller 1": "Müller 1.seg.nrrd", "b": "b.labels.nii.gz", "c": "c.nii.gz"}
+    assert set(label_files(tmp_path, of_cts=True)) == {"b", "c"}
+    assert label_files(tmp_path / "b.seg.nrrd") == {"b": tmp_path / "b.seg.nrrd"}
+
+
 def test_a_name_of_two_patients_ct_alone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="may be of the cases p1, p2") as raised:
         paired(tmp_path, ("image.labels.nii.gz",))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
+from PartialOrganSegLib.cli.options import name_list
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
@@ -70,6 +71,23 @@ def test_of_few_cases_each_organ_is_left_out_in_a_slab_and_nothing_else_is_lost(
             assert (sure == inside)[~measured_slices].all()
             assert (denied == outside)[~measured_slices].all()
     assert set(held.measured_on) == {1, 2, 3}
+
+
+def test_names_with_commas_are_known_from_a_list_with_commas(three_cases, tmp_path):
+    names = ("Müller, Hans", "Müller", "b")
+    cases = [replace(case, name=name, group=name) for case, name in zip(three_cases, names, strict=True)]
+    for listed, left_out in (("Müller, Hans", {"Müller, Hans"}), ("b,Müller,Hans", {"b", "Müller, Hans"}),
+                             ("Müller", {"Müller"}), ("b,Müller", {"b", "Müller"})):
+        held = hold_out(cases, name_list(listed), tmp_path)
+        assert {case.name for case in held.measured} == left_out
+    assert [case.name for case in hold_out(cases, ["Müller, Hans"], tmp_path).measured] == ["Müller, Hans"]
+    with pytest.raises(UserError, match="found 'Hans'"):
+        hold_out(cases, name_list("Hans,Müller"), tmp_path)
+
+
+def test_none_beside_a_case_is_refused_as_what_it_is(three_cases, tmp_path):
+    with pytest.raises(UserError, match="expected names of cases, or none alone, found none, case1"):
+        hold_out(three_cases, ["none", "case1"], tmp_path)
 
 
 @given(st.dictionaries(st.integers(0, 40), st.tuples(st.integers(0, 60), st.integers(1, 60)), max_size=40),

@@ -116,6 +116,24 @@ def test_planes_that_fall_into_one_slice_add_up(tmp_path):
     assert 0 < with_hole.sum() < mask[3].sum()
 
 
+@pytest.mark.parametrize("kind", list(WRITERS))
+@pytest.mark.parametrize("name", [r"GTV\Leber ü", "Liver\\", r"a\b\c"])
+def test_a_backslash_in_a_name_stays(name, kind, tmp_path):
+    source, labels = make_case(tmp_path / "ct")
+    path = tmp_path / "struct.dcm"
+    WRITERS[kind](path, source.on_slices(labels), source, WORD16.organs, MAKER)
+    names = read_structures(path).names
+
+    def rename(dataset: Dataset) -> None:
+        if kind == "rtstruct":
+            dataset.StructureSetROISequence[0].ROIName = name
+        else:
+            segments = {segment.SegmentLabel: segment for segment in dataset.SegmentSequence}
+            segments[names[0]].SegmentLabel = name
+
+    assert read_structures(changed(path, rename)).names == [name, *names[1:]]
+
+
 @pytest.mark.parametrize(("places", "listed"), [
     ((2, 4, 6, 8, 10), "3, 5, 7, 9"), ((2, 4, 6, 7, 9, 11), "3, 5, 7, 8"),  # two of them follow each other
     (np.arange(2, 12, 1.5), "3, 4.5, 6, 7.5"), (np.arange(2, 12, 1.25), "3, 4.25, 5.5, 6.75")])  # of a coarser CT

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from Testing.helpers.listener import Listener
 from Testing.helpers.repository import ROOT
@@ -66,7 +67,8 @@ BAD_NRRD = {
     "no spacing": ({"space directions": None, "space": None}, "size of its voxels"),
     "spacing nan": ({"space directions": None, "space": None, "spacings": "1 nan 1"}, "spacings"),
     "metres": ({"space units": '"m" "m" "m"'}, "millimetres"), "type": ({"type": "block"}, "type"),
-    "encoding": ({"encoding": "zrl"}, "encoding"), "outside": ({"data file": "../../etc/passwd"}, "own folder"),
+    "encoding": ({"encoding": "zrl"}, "encoding"), "unread encoding": (
+        {"encoding": "bzip2"}, "expected raw or gzip"), "outside": ({"data file": "../../etc/passwd"}, "own folder"),
     "absolute": ({"data file": "/etc/passwd"}, "own folder"), "pattern": ({"data file": "%n%n%s 1 3 1"}, "FIRST LAST"),
     "drive": ({"data file": "C:x.raw"}, "own folder"), "device": ({"data file": "/dev/zero"}, "own folder"),
     "missing": ({"data file": "x.raw"}, "no such file"),
@@ -90,6 +92,19 @@ def test_nrrd_is_refused(tmp_path: Path, name: str) -> None:
     assert len(refused(path, reason, force=True)) < 400
 
 
+@pytest.mark.parametrize("keys", [("LabelValue", "Layer", "Name"), ("ID", "Name")])  # of today's Slicer, of 4.10
+def test_layers_of_a_segmentation_are_refused_with_the_way_out(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    segments = {f"Segment{number}_{key}": "=1" for number in (0, 1) for key in keys}
+    path = nrrd(tmp_path / "Müller 1.seg.nrrd", bytes(2 * 24 * 20 * 12), type="uint8", dimension="4",
+                sizes="2 24 20 12", space_directions="none (1,0,0) (0,1,0) (0,0,2)",
+                kinds="list domain domain domain")
+    plain, separator, voxels = path.read_bytes().partition(b"\n\n")
+    lines = "".join(f"\n{key}:{value}" for key, value in segments.items())
+    path.write_bytes(plain + lines.encode() + separator + voxels)
+    with pytest.raises(UserError, match=r"found 2 layers.*Slicer's module Segmentations.*Collapse labelmap layers"):
+        read_labelmap(path, segmentations=True)
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_packed_nrrd_holds_as_many_voxels_as_its_header_says(tmp_path: Path, beside: bool) -> None:
     folder = tmp_path / "Müller J"
@@ -105,6 +120,63 @@ def test_a_packed_nrrd_holds_as_many_voxels_as_its_header_says(tmp_path: Path, b
         whole = nrrd(folder / "whole.nhdr", packed, encoding="gzip", data_file=data)
         np.testing.assert_array_equal(read_ct(whole, force=True).array, body())
     refused(nrrd(folder / "cut.nrrd", gzip.compress(VOXELS)[:-30], encoding="gzip"), "damage")
+
+
+def hex_of(array: np.ndarray) -> bytes:
+    return array.astype("<i2").tobytes().hex().encode()
+
+
+def words_of(array: np.ndarray) -> bytes:
+    return ", ".join(map(str, array.ravel().tolist())).encode()
+
+
+@pytest.mark.parametrize("at_once", [7, 1 << 20])
+@pytest.mark.parametrize(("encoding", "written"), [("ascii", words_of), ("hex", hex_of)])
+def test_a_nrrd_in_letters_holds_as_many_numbers_as_its_header_says(
+        tmp_path: Path, encoding: str, written: Callable[[np.ndarray], bytes], at_once: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PartialOrganSegLib.formats.checks._AT_ONCE", at_once)
+    folder = tmp_path / "Müller J"
+    folder.mkdir()
+    text = written(body())
+    for data in (None, "voxels.txt"):
+        (folder / "voxels.txt").write_bytes(text)
+        inside = b"" if data else text
+        whole = nrrd(folder / "whole.nhdr", inside, encoding=encoding, data_file=data)
+        np.testing.assert_array_equal(read_ct(whole).array, body())
+        more = nrrd(folder / "more.nhdr", inside, encoding=encoding, sizes="24 20 9", data_file=data)
+        refused(more, "expected 4320 numbers, as its header says, found 5760", force=True)
+    np.testing.assert_array_equal(read_ct(nrrd(folder / "line.nrrd", text + b"\n", encoding=encoding)).array, body())
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_metaimage_in_letters_holds_as_many_numbers_as_its_header_says(tmp_path: Path, beside: bool) -> None:
+    text = words_of(body()).replace(b",", b"") + b"\n"
+    folder = tmp_path / "Müller J"
+    folder.mkdir()
+    (folder / "voxels.txt").write_bytes(text)
+    data = "voxels.txt" if beside else "LOCAL"
+    inside = b"" if beside else text
+    whole = mha(folder / "whole.mha", inside, BinaryData="False", ElementDataFile=data)
+    np.testing.assert_array_equal(read_ct(whole).array, body())
+    more = mha(folder / "more.mha", inside, BinaryData="False", ElementDataFile=data, DimSize="24 20 9")
+    refused(more, "expected 4320 numbers, as its header says, found 5760", force=True)
+
+
+def test_a_metaimage_in_letters_may_be_smaller_than_its_voxels(tmp_path: Path) -> None:
+    labels = np.zeros((12, 20, 24), int)
+    labels[5, 5, 5] = 3
+    text = words_of(labels).replace(b",", b"") + b"\n"
+    for kind in ("MET_UCHAR", "MET_INT", "MET_DOUBLE"):
+        path = mha(tmp_path / "a.mha", text, BinaryData="False", ElementType=kind)
+        np.testing.assert_array_equal(read_labelmap(path).array, labels)
+
+
+def test_bytes_that_are_skipped_are_none_of_the_voxels(tmp_path: Path) -> None:
+    whole = nrrd(tmp_path / "whole.nrrd", b"note" + VOXELS, byte_skip="4")
+    np.testing.assert_array_equal(read_ct(whole).array, body())
+    more = nrrd(tmp_path / "more.nrrd", b"note" + VOXELS, byte_skip="4", sizes="24 20 9")
+    refused(more, "2880 bytes more than its header says", force=True)
 
 
 BAD_MHA = {

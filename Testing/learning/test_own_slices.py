@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from PartialOrganSegLib.annotation import UNKNOWN, CandidateTable
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
@@ -17,6 +20,7 @@ from PartialOrganSegLib.formats.drawn_structures import read_structures
 from PartialOrganSegLib.formats.own_slices import OwnSlices
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
+from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.learning.plan import Plan
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.dicom_cases import SPACING, phantom
@@ -57,6 +61,76 @@ def test_in_a_slice_that_the_series_lacks_nothing_is_known(kind, tmp_path):
     assert (codes[MISSING] == UNKNOWN).all()
     assert (codes[kept] != UNKNOWN).all()
     assert any("1 slices filled in" in line for line in problems_of(plan))
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_a_file_made_of_a_series_with_a_gap_shows_it_by_its_structures(kind, tmp_path):
+    folder = tmp_path / "Müller J"
+    kept = np.delete(np.arange(len(phantom()[0])), MISSING)
+    patient(folder, kind, kept, kept * STEP)
+    write_ct(folder / "image.nii.gz", read_ct(folder / "ct"))
+    shutil.rmtree(folder / "ct")
+    plan = plan_of(folder, space=WORD16)
+    codes = codes_of(plan)
+    assert (codes[MISSING] == UNKNOWN).all()
+    assert (codes[kept] != UNKNOWN).all()
+    assert any(f"no structure drawn in 1 slices ({MISSING + 1}) with '" in line for line in problems_of(plan))
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_an_organ_in_two_parts_is_absent_between_them_where_others_are_drawn(kind, tmp_path):
+    hu, labels = phantom()
+    labels = np.where(labels == 1, 0, labels)
+    labels[10, 4:12, 4:12] = labels[20, 4:12, 4:12] = 1
+    labels[8:23, 30:40, 30:40] = 2
+    write_slices(tmp_path / "ct", hu, positions=positions_of(len(hu), step=STEP), pixel_mm=SPACING[1:])
+    source = read_source(tmp_path / "ct", None, Reporter())
+    WRITERS[kind](tmp_path / "struct.dcm", labels, source, WORD16.organs, Maker("a test", "1"))
+    write_ct(tmp_path / "image.nii.gz", read_ct(tmp_path / "ct"))
+    shutil.rmtree(tmp_path / "ct")
+    plan = plan_of(tmp_path, space=WORD16)
+    assert (codes_of(plan) != UNKNOWN).all()
+    assert not problems_of(plan)
+
+
+def sparse(contours: list[Dataset]) -> list[Dataset]:
+    """Those in every second plane."""
+    heights = sorted({float(contour.ContourData[2]) for contour in contours})
+    return [contour for contour in contours if float(contour.ContourData[2]) in heights[::2]]
+
+
+def beside_the_ct(contours: list[Dataset]) -> list[Dataset]:
+    """Three metres off."""
+    for contour in contours:
+        contour.ContourData = [float(mm) + 3000 * (place % 3 == 0) for place, mm in enumerate(contour.ContourData)]
+    return contours
+
+
+@pytest.mark.parametrize(("change", "reason"), [(sparse, "in every slice that shows"), (beside_the_ct, "on the CT")])
+def test_a_structure_that_is_not_to_be_learnt_does_not_spoil_those_that_are(change, reason, tmp_path):
+    folder = tmp_path / "Müller J"
+    count = len(phantom()[0])
+    patient(folder, "rtstruct", np.arange(count), STEP * np.arange(count))
+    dataset = dcmread(folder / "struct.dcm")
+    names = {roi.ROINumber: roi for roi in dataset.StructureSetROISequence}
+    changed = next(roi for roi in dataset.ROIContourSequence if names[roi.ReferencedROINumber].ROIName == "Colon")
+    changed.ContourSequence = change(list(changed.ContourSequence))
+    dataset.save_as(folder / "struct.dcm")
+    # To be learnt, it is the reason why nothing is.
+    with pytest.raises(UserError, match=f"Colon: expected contours {reason}"):
+        plan_of(folder, space=WORD16)
+    names[changed.ReferencedROINumber].ROIName = "PTV 1"
+    dataset.save_as(folder / "struct.dcm")
+    for options in ({}, {"annotated": ["liver"]}):
+        plan = plan_of(folder, space=WORD16, **options)
+        liver = known_voxels(plan, plan.cases[0].name)["liver"]
+        np.testing.assert_array_equal(liver, phantom()[1] == 1)
+    # And where they cannot be used either, their reason is the one to be told.
+    names[changed.ReferencedROINumber].ROIName = "Liver"
+    next(roi for roi in names.values() if roi.ROINumber != changed.ReferencedROINumber).ROIName = "PTV 1"
+    dataset.save_as(folder / "struct.dcm")
+    with pytest.raises(UserError, match=f"Liver: expected contours {reason}"):
+        plan_of(folder, space=WORD16)
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))

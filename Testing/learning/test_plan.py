@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
 from PartialOrganSegLib.formats.writing import write_table
 from PartialOrganSegLib.learning import survey as survey_module
-from PartialOrganSegLib.learning.plan import Plan
+from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
 from PartialOrganSegLib.learning.value_names import value_names
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.dicom_cases import make_case
@@ -36,6 +37,7 @@ from Testing.helpers.learn_folder import (
     write_segments,
     write_stroke_file,
 )
+from Testing.helpers.listener import Listener
 from Testing.helpers.training_data import write_image
 
 
@@ -240,6 +242,34 @@ def test_two_files_with_one_organ_are_refused_unless_one_is_left_out(tmp_path):
         plan_of(tmp_path)
     for pattern in ("*_manual*", "a/earlier", "earlier"):
         assert said(plan_of(tmp_path, leave_out=[pattern])) == {"a": ("partial", ("liver",))}
+
+
+def test_a_pattern_that_nothing_is_called_is_a_warning(tmp_path):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    listener = Listener()
+    options = FolderOptions(leave_out=["nobody", "liver_old*", "b/segmentations/spl*", f"{folder}/d"])
+    make_plan(folder, tmp_path / "out", SPACE, options, reporter=listener)
+    assert listener.warnings == [f"--leave-out: no file or folder is called '{pattern}'; a name, or a path as it is "
+                                 f"within {folder}" for pattern in ("liver_old*", f"{folder}/d")]
+
+
+@pytest.mark.parametrize("name", ["GTV liver", "Couch (außen)", "PTV+5mm", "z_Ring", r"Tumor\1", "zHelp (L)"])
+def test_the_option_that_is_named_adds_the_organ(name, tmp_path):
+    labels = (write_patient(tmp_path / "a", 0) == 1).astype(np.uint8)
+    path = write_segments(tmp_path / "a" / "a.seg.nrrd", labels)
+    header, separator, voxels = path.read_bytes().partition(b"\n\n")
+    lines = [line for line in header.decode().split("\n") if not line.startswith(("Segment0_Name", "Segment0_ID"))]
+    header = "\n".join([*lines, f"Segment0_Name:={name}", "Segment0_ID:=Segment_1"]).encode()
+    path.write_bytes(header + separator + voxels)
+    with pytest.raises(UserError) as error:
+        plan_of(tmp_path)
+    organ = re.search(r"--new-organ (\w+) adds it$", str(error.value))[1]
+    assert said(plan_of(tmp_path, new_organs=[organ])) == {"a": ("partial", (organ,))}
+
+
+def test_several_organs_in_one_option_are_refused_with_its_name(tmp_path):
+    with pytest.raises(UserError, match=r"--new-organ: expected a name .* found 'a,b'; .* --new-organ is repeated"):
+        plan_of(write_folder(tmp_path), new_organs=["a,b"])
 
 
 def test_strokes_beside_accepted_masks_are_one_case(tmp_path):

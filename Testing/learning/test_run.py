@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from PartialOrganSegLib.api import learn
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
@@ -221,6 +222,37 @@ def test_a_folder_with_other_files_is_no_place_for_results(start, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("stage", ["looking", "written"])
+def test_a_plan_that_does_not_come_to_its_end_leaves_nothing(stage, start, tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    output = tmp_path / "new" / "deep" / "run"
+    reporter = Interrupter("looking") if stage == "looking" else None
+
+    def ended(path: Path) -> str:
+        raise KeyboardInterrupt
+
+    if stage == "written":
+        # The last that is done before it is noted that the plan is there.
+        monkeypatch.setattr("PartialOrganSegLib.learning.run.sha256_of", ended)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, output, quick(start), reporter=reporter)
+    assert not (tmp_path / "new").exists()
+    # A folder that the user made stays, and is as good for the next run as it was.
+    output.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, output, quick(start), reporter=reporter)
+    assert not list(output.iterdir())
+
+
+def test_a_folder_that_nothing_can_be_learnt_from_leaves_no_folders(start, tmp_path, capsys):
+    (tmp_path / "leer").mkdir()
+    words = ["-o", str(tmp_path / "new" / "deep" / "run"), "--model", str(start.folder)]
+    assert main(["learn", str(tmp_path / "leer"), *words]) == 1
+    assert main(["finetune", "--data", str(tmp_path / "none.yaml"), *words]) == 1
+    assert capsys.readouterr().err.count("error:") == 2
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(("names", "choice", "beside"), [
     (("liver", "spleen"), Beside.NEW, True), (("liver", "spleen"), Beside.NEVER, False),
     (ORGANS, Beside.NEW, False), (ORGANS, Beside.ALWAYS, True)])
@@ -238,6 +270,20 @@ def test_the_command_goes_on_with_a_run_and_says_what_came_of_it(start, tmp_path
     shown = capsys.readouterr().out
     assert "verdict:" in shown
     assert f"page: {tmp_path / 'out' / 'report.html'}" in shown
+
+
+def test_without_a_run_there_is_nothing_to_go_on_with(tmp_path, capsys):
+    folder = tmp_path / "meine Fälle ü"
+    folder.mkdir()
+    for words, subject, problem in (
+            ([tmp_path / "nowhere"], tmp_path / "nowhere", "expected a folder with CTs, found nothing there"),
+            ([folder], folder / "learnt", "expected a run of learn to go on with, found none; start without --resume"),
+            ([folder, "-o", tmp_path / "out"], tmp_path / "out",
+             "expected a run of learn to go on with, found none; start without --resume")):
+        assert main(["learn", *map(str, words), "--resume"]) == 1
+        assert capsys.readouterr().err == f"error: {subject}: {problem}\n"
+    with pytest.raises(UserError, match="expected a run of learn to go on with"):
+        learn(folder, resume=True)
 
 
 def test_the_command_asks_for_yes_where_nobody_can_answer(start, tmp_path, capsys):

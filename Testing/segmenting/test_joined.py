@@ -83,6 +83,18 @@ def scene(grid: Grid) -> tuple[Volume, np.ndarray]:
     return Volume(hu.astype(np.int16), grid), labels
 
 
+def test_what_several_members_were_trained_on_is_listed_once(tmp_path):
+    settings = Preprocessing((3.0, 3.0, 3.0), (-1000.0, 1000.0), 0.0, 1000.0, (16, 32, 32))
+    first = level_bundle(tmp_path / "first", "first", {"liver": 200.0}, settings)
+    second = level_bundle(tmp_path / "second ä", "second", {"spleen": 400.0}, settings)
+    shared = {"name": "WORD", "cases": 100}
+    for bundle in (first, second):
+        bundle.metadata.partialorganseg.training_data.extend(["phantoms", shared])
+    joined = join_bundles(tmp_path / "both", [first, second], "both")
+    assert joined.metadata.partialorganseg.training_data == ["cases of first", "phantoms", shared, "cases of second"]
+    assert load_bundle(tmp_path / "both").metadata.partialorganseg.training_data.count(shared) == 1
+
+
 def centred(size: tuple[int, int, int], spacing: tuple[float, float, float], degrees: float = 0.0) -> Grid:
     """A grid round the origin, turned about the patient's x axis."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

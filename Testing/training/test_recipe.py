@@ -130,7 +130,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path):
         load_recipe(path)
     with pytest.raises(UserError, match="expected a recipe file"):
         load_recipe(tmp_path)
-    for content, message in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "expected YAML"),
+    for content, message in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "a recipe in YAML"),
                           (b"", "expected settings"), (b"- a\n", "found a list"), (b"steps: 3\n", "manifest: ")):
         path.write_bytes(content)
         with pytest.raises(UserError, match=message) as error:
