@@ -425,6 +425,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/earlier_strokes.py
   PartialOrganSegLib/refining/label_meaning.py
   PartialOrganSegLib/refining/propagation.py
+  PartialOrganSegLib/refining/questioning.py
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/ranking.py
   PartialOrganSegLib/refining/reach.py

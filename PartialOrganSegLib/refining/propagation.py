@@ -40,8 +40,8 @@ BASIN_LOG_ODDS = 1.0
 THIN_MM, THICK_MM = 6.0, 12.0  # half thicknesses at which it says nothing, and all of it
 # A stroke is as often too short for its error as long enough. Where no edge lies between, so much of the distance does
 # not count, less of an organ that is thin enough to leak from.
-ENCLOSED_SHORTER = 0.4
-SOLID_MM, MASSIVE_MM = 10.0, 18.0  # half thicknesses at which none of it counts less, and all
+ENCLOSED_SHORTER = 0.6
+SOLID_MM, MASSIVE_MM = 12.0, 20.0  # half thicknesses at which none of it counts less, and all
 # What the labels say so far from a stroke, the farther of both, is true to the watershed. Nearer, a thick error would
 # be its own rival.
 KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES = 25.0, 2.0

@@ -22,6 +22,7 @@ from ..organs import LabelSpace
 from .borders import at_edges
 from .changes import OrganChange, organ_changes
 from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
+from .questioning import in_question
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
@@ -219,11 +220,9 @@ class RefineSession:
         stroke &= labels != value
         if not stroke.any():
             return
-        # Labels that no stroke contradicts are not in question, nor are accepted organs.
-        contradicted = np.isin(np.arange(256), labels[stroke]) & ~self._accepted
-        if self._accepted[value]:
-            contradicted[:] = False
-        changeable = contradicted[labels]
+        changeable = np.zeros(labels.shape, bool)
+        if not self._accepted[value]:
+            changeable = in_question(labels, stroke, ~self._accepted, self._spacing)
         earlier = (drawn == value) & self._corrective[outer] & ~stroke
         region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier,
                         self._usual_mm3_of_fragment(value))
