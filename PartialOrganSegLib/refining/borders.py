@@ -23,7 +23,7 @@ from .random_walk import edge_weights, random_walk
 from .reach import extent_of
 
 # From a stroke; the border beyond stays. A dab doubts less of an outline than a stroke along it.
-NEAR_OF_EXTENT, NEAR_DAB_MM, NEAR_MM = 2.0, 15.0, MARGIN_MM
+NEAR_OF_EXTENT, NEAR_DAB_MM, NEAR_MM = 4.0, 15.0, MARGIN_MM
 BAND_MM = 3.0  # the border moves so far at most
 WIDTH_MM = 1.5  # how sure the border was
 SURROUNDINGS_MM = 12.0  # outside of the border, what the organ is told apart from
