@@ -23,9 +23,9 @@ LEAST_LENGTH = 4  # voxels along each axis, that the gradient's filter needs
 _INSIDE, _OUTSIDE = 1, 2
 
 
-def core(mask: Mask, spacing: Spacing3) -> Mask:
-    """The voxels of a mask (z, y, x) that lie deeper than `CORE_MM`; `spacing` (z, y, x) mm."""
-    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing) > CORE_MM)
+def core(mask: Mask, spacing: Spacing3, deeper_than_mm: float = CORE_MM) -> Mask:
+    """The voxels of a mask (z, y, x) that lie deeper than this; `spacing` (z, y, x) mm."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing) > deeper_than_mm)
 
 
 def basin(hu: Values, spacing: Spacing3, inside: Mask, outside: Mask) -> Mask:

@@ -39,12 +39,13 @@ AWAY = 0.5  # reaches from a stroke: nearer, labels in question are no sample of
 BASIN_LOG_ODDS = 1.0
 THIN_MM, THICK_MM = 6.0, 12.0  # half thicknesses at which it says nothing, and all of it
 # A stroke is as often too short for its error as long enough. Where no edge lies between, so much of the distance does
-# not count, less of an organ that is thin enough to leak from.
+# not count, less where an organ that gains or loses is thin enough to leak from.
 ENCLOSED_SHORTER = 0.6
 SOLID_MM, MASSIVE_MM = 12.0, 20.0  # half thicknesses at which none of it counts less, and all
 # What the labels say so far from a stroke, the farther of both, is true to the watershed. Nearer, a thick error would
 # be its own rival.
 KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES = 25.0, 2.0
+OTHER_CORE_MM = 4.0  # a label that is not in question is believed so far from its border
 ORGAN_SHARE = 0.5  # of the organ's own look, beside that of the stroke
 # Up to this far apart, strokes of one label point at the same error. A reach by their joint extent, or one that grows
 # with their number, made it worse (.001 to .007 of Dice).
@@ -81,7 +82,8 @@ def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None]
     coarse = _Coarse(region, stroke, value, block, (z, y, x))
     keep_on()
     probability = coarse.probability(keep_on)
-    # Labels are not interpolated, the probability is: borders keep the CT's own resolution.
+    # Labels are not interpolated, the probability is: borders keep the CT's own resolution. What may not change is left
+    # out here and not before: held at what it is called, it would keep a correction away from a border that is wrong.
     fine = interpolated(probability, block, shape_of(region.labels))
     gained = (fine > 0.5) & (region.labels != value) & region.changeable
     gained &= (region.drawn == NOT_DRAWN) | (region.drawn == value)
@@ -99,11 +101,10 @@ class _Coarse:
         self.hu = block_means(region.hu.clip(LOWEST_HU, HIGHEST_HU), block)
         self.share = block_means(region.labels == value, block)  # of a block that has the label already
         self.drawn = block_means(region.drawn == value, block) > 0
-        self.excluded = block_means((region.drawn != NOT_DRAWN) & (region.drawn != value), block) > 0
-        # A block none of which may change stays as it is.
+        self.excluded = (block_means((region.drawn != NOT_DRAWN) & (region.drawn != value), block) > 0) & ~self.drawn
         self.in_question = block_means(region.changeable, block)
-        self.excluded |= (self.in_question == 0) & (self.share < 0.5)
-        self.excluded &= ~self.drawn
+        organs = set(np.unique(region.labels[region.changeable]).tolist()) - {0, value}
+        self.losers = [block_means(region.labels == organ, block) > 0.5 for organ in sorted(organs)]
         self.stroke = block_means(stroke, block) > 0
         self.earlier = np.zeros(self.stroke.shape, bool)
         if region.earlier is not None:
@@ -147,7 +148,9 @@ class _Coarse:
             return None
         has_label = self.share > 0.5
         outside = core(~has_label, self.spacing) & (distance > max(KNOWN_BEYOND_MM, KNOWN_BEYOND_REACHES * reach))
-        outside |= self.excluded | ((self.in_question == 0) & ~has_label)
+        # Labels that no stroke contradicts cannot change, but their borders may be as wrong as those that can.
+        other = np.asarray((self.in_question == 0) & ~has_label)
+        outside |= self.excluded | core(other, self.spacing, OTHER_CORE_MM)
         inside = (core(has_label, self.spacing) & ~outside) | self.drawn
         return basin(self.hu, self.spacing, inside, outside)
 
@@ -160,10 +163,18 @@ class _Coarse:
 
     def _nearer(self, distance: Values, enclosed: Mask | None) -> Values:
         """(z, y, x) millimetres from the stroke, fewer where no edge lies between."""
-        if enclosed is None:
+        massive = _between(SOLID_MM, MASSIVE_MM, self.surroundings.half_thickness)
+        if enclosed is None or massive == 0:
             return distance
-        shorter = ENCLOSED_SHORTER * _between(SOLID_MM, MASSIVE_MM, self.surroundings.half_thickness)
-        return np.where(enclosed, np.float32(1 - shorter) * distance, distance)
+        shorter = np.full(distance.shape, ENCLOSED_SHORTER * massive, np.float32)
+        for loser in self.losers:
+            # What is called a thin organ is a thin error at most.
+            shorter[loser] = ENCLOSED_SHORTER * min(massive, _between(SOLID_MM, MASSIVE_MM, self._thickness(loser)))
+        return np.where(enclosed, (1 - shorter) * distance, distance)
+
+    def _thickness(self, organ: Mask) -> float:
+        """Millimetres from its border to its middle; 0 of nothing."""
+        return float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max(initial=0))
 
     def _likeness(self, distance: Values, trust: Values, reach: float) -> Values:
         """What the looks say: the stroke's, and those of the same organ, against the labels in question away from it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.imaging.volume import Grid, Volume
@@ -100,6 +101,31 @@ def test_a_stroke_that_is_short_for_its_error_reaches_the_error_s_wall(monkeypat
     assert dice(reached, truth == STOMACH) > 0.95
     # Beyond the wall it is as far as it was.
     assert (reached & (truth != STOMACH)).sum() <= 1.05 * (by_its_length_alone & (truth != STOMACH)).sum() + 50
+
+
+def test_a_neighbour_s_border_that_is_wrong_does_not_keep_a_correction_away(monkeypatch: pytest.MonkeyPatch):
+    ct, start, truth, drawn = thick_error(wall=0.2)
+    colon = WORD16.index("colon")
+    depth = ndimage.distance_transform_edt(truth == STOMACH, sampling=(3.0, 2.0, 2.0))
+    start[(start == 0) & (depth > 0) & (depth <= 6)] = colon  # its rim: the stroke lies in what is called background
+    missing = (start == 0) & (truth == STOMACH)
+    found = corrected(ct, start, drawn)
+    assert found[missing].mean() > 0.85
+    assert not found[start == colon].any()
+    monkeypatch.setattr(propagation, "OTHER_CORE_MM", 0.0)
+    assert corrected(ct, start, drawn)[missing].mean() < 0.6
+
+
+@pytest.mark.parametrize(("half_thickness_mm", "reaches_farther"), [(12, False), (24, True)])
+def test_from_a_thin_organ_a_short_stroke_takes_no_more_for_its_basin(
+        half_thickness_mm: int, reaches_farther: bool, monkeypatch: pytest.MonkeyPatch):
+    ct, start, _, drawn = thick_error(wall=0.2, columns=slice(43, 57))
+    rows = slice(40 - half_thickness_mm // 2, 40 + half_thickness_mm // 2)  # of 2 mm, around the stroke's
+    start[:, rows][start[:, rows] == 0] = WORD16.index("duodenum")
+    reached = corrected(ct, start, drawn).sum()
+    monkeypatch.setattr(propagation, "ENCLOSED_SHORTER", 0.0)
+    by_its_length_alone = corrected(ct, start, drawn).sum()
+    assert bool(reached > 1.05 * by_its_length_alone) == reaches_farther
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 4])
