@@ -10,6 +10,7 @@ import pytest
 import PartialOrganSegLib
 from PartialOrganSegLib.refining.borders import BAND_MM
 from PartialOrganSegLib.refining.propagation import MARGIN_MM
+from PartialOrganSegLib.refining.questioning import GRAZED_MM
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.yaml_file import read_yaml
 from Testing.helpers.pages import DOCS, anchors, links, pages
@@ -96,6 +97,7 @@ def test_the_page_on_refining_states_its_reach() -> None:
     text = " ".join((DOCS / "how-to" / "refine.md").read_text(encoding="utf-8").split())
     assert f"nothing farther than {MARGIN_MM:.0f} mm" in text
     assert f"moves to the CT's edges, by {BAND_MM:.0f} mm at most" in text
+    assert f"only what is within {GRAZED_MM:.0f} mm may change" in text
 
 
 def test_notices_name_every_network_and_data_set_that_ships() -> None:
