@@ -16,7 +16,7 @@ for (`--arms finetune`).
 
 The CTs are those of ../shared/data/manifest.yaml, whose labels are mostly the network hk13's. The embedded model asks
 that network itself, so the start is another's: `light-0.3.0`, a part of the embedded model 0.4.0. Settings were chosen
-on crlm_1006, hcc_006 and waw2144_eq, those of basins on crlm_1004 and waw2144_pv as well, as they are and with `--cut`;
+on crlm_1006, hcc_006 and waw2144_eq, since basins on crlm_1004 and waw2144_pv as well, as they are and with `--cut`;
 `light-0.3.0` was trained without the CTs of `UNSEEN`. With `--manifest ../shared/data/manifest_test.yaml` the reference
 is human, and nothing is chosen. With `--cut` a part of each organ is taken away from the start labels first, three to
 six tenths: an error as thick as the organ. With `--share 0.4` the user draws four tenths of each stroke's length.
