@@ -87,8 +87,7 @@ one, and the outline of a fragment was moved. Both were mended on other CTs, fro
 for this kidney the later runs are no independent test. That rivals were better at its stomach and bowel led to the
 basins, which were chosen on other CTs, as were the changes after them; every table here is of the sixth run (the fifth
 was of a variant that was left). The embedded model (0.5.1) was never trained on this CT; `light-0.3.0` was, with labels
-of hk13. Dice before the
-first stroke and after three:
+of hk13. Dice before the first stroke and after three:
 """
 SPEED = """## Time and memory
 
