@@ -28,7 +28,7 @@ from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .basins import LEAST_LENGTH, basin, core
 from .coarse import Values, block_means, block_sizes, interpolated
 from .random_walk import edge_weights, random_walk
-from .reach import Surroundings
+from .reach import Surroundings, half_thickness_of
 
 NOT_DRAWN = 255
 WORKING_MM = 1.6  # a finer CT is averaged in blocks of about this
@@ -38,8 +38,8 @@ AWAY = 0.5  # reaches from a stroke: nearer, labels in question are no sample of
 # What a basin says for and against, less of a thin organ: at `WORKING_MM` an adrenal gland is all border.
 BASIN_LOG_ODDS = 1.0
 THIN_MM, THICK_MM = 6.0, 12.0  # half thicknesses at which it says nothing, and all of it
-# A stroke is as often too short for its error as long enough. Where no edge lies between, so much of the distance does
-# not count, less where an organ that gains or loses is thin enough to leak from.
+# A stroke may be short for its error. Where no edge lies between, so much of the distance does not count, less where an
+# organ that gains or loses is thin enough to leak from.
 ENCLOSED_SHORTER = 0.6
 SOLID_MM, MASSIVE_MM = 12.0, 20.0  # half thicknesses at which none of it counts less, and all
 # What the labels say so far from a stroke, the farther of both, is true to the watershed. Nearer, a thick error would
@@ -169,12 +169,9 @@ class _Coarse:
         shorter = np.full(distance.shape, ENCLOSED_SHORTER * massive, np.float32)
         for loser in self.losers:
             # What is called a thin organ is a thin error at most.
-            shorter[loser] = ENCLOSED_SHORTER * min(massive, _between(SOLID_MM, MASSIVE_MM, self._thickness(loser)))
+            thickness = half_thickness_of(loser, self.spacing)
+            shorter[loser] = ENCLOSED_SHORTER * min(massive, _between(SOLID_MM, MASSIVE_MM, thickness))
         return np.where(enclosed, (1 - shorter) * distance, distance)
-
-    def _thickness(self, organ: Mask) -> float:
-        """Millimetres from its border to its middle; 0 of nothing."""
-        return float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max(initial=0))
 
     def _likeness(self, distance: Values, trust: Values, reach: float) -> Values:
         """What the looks say: the stroke's, and those of the same organ, against the labels in question away from it.

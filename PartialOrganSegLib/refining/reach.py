@@ -38,6 +38,11 @@ def extent_of(stroke: Mask, spacing: Spacing3) -> float:
     return float(np.linalg.norm(np.ptp(np.argwhere(stroke) * spacing, axis=0)))
 
 
+def half_thickness_of(organ: Mask, spacing: Spacing3) -> float:
+    """Millimetres from an organ's border to its deepest voxel, 0 where there is none; `organ` (z, y, x)."""
+    return float(ndimage.distance_transform_edt(organ, sampling=spacing).max(initial=0))
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a stroke's reach depends on; all arrays (z, y, x), `spacing` (z, y, x) mm.
@@ -60,10 +65,7 @@ class Surroundings:
         """Millimetres, of the organ that gains or loses."""
         if self.usual_mm3 is not None:
             return HALF_THICKNESS_OF_RADIUS * _radius_of_ball(self.usual_mm3)
-        organ = self._thickest > 0.5
-        if not organ.any():
-            return 0.0
-        return float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max())
+        return half_thickness_of(self._thickest > 0.5, self.spacing)
 
     def reach(self) -> float:
         """Millimetres from the stroke at which it is e times less probable that a voxel shares its error."""

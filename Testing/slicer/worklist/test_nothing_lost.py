@@ -8,7 +8,6 @@ import pytest
 import qt
 import slicer
 import slicer.util
-from panel_helpers.list_user import ListUser
 from panel_helpers.scenes import add_ct, add_result, label_array, phantom
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, accepted_organs, row, set_state
 from PartialOrganSegPanel.scene.segmentation_result import find_results
@@ -22,15 +21,6 @@ from PartialOrganSegPanel.worklist.case_saving import save_case
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import WORD16
-
-
-@pytest.fixture
-def user(make_panel, until, tmp_path):
-    """Two patients' CTs on the list; the first one is open."""
-    made = ListUser(make_panel, until, tmp_path / "Für die Planung")
-    made.write_two()
-    made.press("nextCase")
-    return made
 
 
 def draw(volume):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from panel_helpers.list_user import ListUser
 from panel_helpers.scenes import add_ct, phantom
 from PartialOrganSegPanel.finetune.tables import kind_text
 from PartialOrganSegPanel.scene.scene_cases import CaseList
@@ -17,15 +16,6 @@ from PartialOrganSegPanel.shell.work_list import chosen_list
 from PartialOrganSegLib.organs import WORD16
 
 LIVER, SPLEEN, KIDNEY = 1, 2, 3
-
-
-@pytest.fixture
-def user(make_panel, until, tmp_path):
-    """Two patients' CTs on the list; the first one is open."""
-    made = ListUser(make_panel, until, tmp_path / "Für die Planung")
-    made.write_two()
-    made.press("nextCase")
-    return made
 
 
 def draw(volume, organ):
