@@ -67,9 +67,12 @@ def read_card(name: str, folder: Path) -> ModelCard:
     metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
     details = metadata["partialorganseg"]
     licences = {part: str(text) for part, text in details["licences"].items()}
+    training_data = details.get("training_data", ())
+    # joined models of 0.6.0 and earlier list it once for each of their networks
+    training_data = tuple(fact for place, fact in enumerate(training_data) if fact not in training_data[:place])
     return ModelCard(name, metadata["version"], metadata.get("description", ""),
                      tuple(_organ(facts) for facts in details["label_space"]["organs"]), licences["weights"], licences,
-                     tuple(details.get("training_data", ())), details.get("metrics", {}), folder)
+                     training_data, details.get("metrics", {}), folder)
 
 
 def _organ(facts: dict) -> Organ:

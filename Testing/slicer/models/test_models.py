@@ -1,5 +1,7 @@
 """Section Models: the list and its card, what can be pressed, removing."""
 
+import json
+
 import pytest
 import qt
 from panel_helpers.doubles import FakeInstaller
@@ -51,6 +53,19 @@ def test_another_model_is_listed_and_its_card_shown(make_panel):
     shelf.ui.modelTable.setCurrentCell(1, 0)
     assert "CC BY 4.0 <clinic>" in shelf.ui.cardView.toPlainText()
     assert "3 organs" in shelf.ui.cardView.toPlainText()
+
+
+def test_what_several_networks_of_an_older_joined_model_were_trained_on_is_shown_once(make_panel):
+    write_model(user_models() / "joined")
+    path = user_models() / "joined" / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    data = [{"name": "Data set 7", "cases": 30}, "A sentence."]
+    metadata["partialorganseg"]["training_data"] = [*data, *data]
+    path.write_text(json.dumps(metadata))
+    shelf = Shelf(make_panel)
+    shelf.ui.modelTable.setCurrentCell(1, 0)
+    shown = shelf.ui.cardView.toPlainText()
+    assert shown.count("name: Data set 7, cases: 30") == shown.count("A sentence.") == 1
 
 
 def test_a_model_with_unreadable_metadata_is_left_out(make_panel):
