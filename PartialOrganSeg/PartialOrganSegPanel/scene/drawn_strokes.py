@@ -24,9 +24,9 @@ class DrawnStrokes:
             self._drawn[strokes.GetID()] = state, tuple(count_strokes(strokes, volume).drawn)
         return self._drawn[strokes.GetID()][1]
 
-    def uncounted(self, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
-        """Names of the nodes of strokes on a CT in which something is drawn and which are not the latest."""
-        return tuple(node.GetName() for node in find_all_strokes(volume)[:-1] if self.of(node, volume))
+    def uncounted(self, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLSegmentationNode, ...]:
+        """The nodes of strokes on a CT in which something is drawn and which are not the latest."""
+        return tuple(node for node in find_all_strokes(volume)[:-1] if self.of(node, volume))
 
 
 def _time_of_change(segment: slicer.vtkSegment) -> int:

@@ -112,6 +112,7 @@ class CaseList:
         if len(labelled) > 1:
             accepted_in = result.GetName()
         strokes_id, drawn = "", ()
+        uncounted = tuple(node.GetName() for node in self._drawn.uncounted(volume))
         if strokes is not None:
             drawn = self._drawn.of(strokes, volume)
         if drawn:
@@ -121,7 +122,7 @@ class CaseList:
         if volume.GetAttribute(_INCLUDED):
             included = volume.GetAttribute(_INCLUDED) == "yes"
         return SceneCase(volume.GetID(), volume.GetName(), segmentation_id, accepted, strokes_id, drawn, included,
-                         volume.GetAttribute(_MEASURED) == "yes", accepted_in, self._drawn.uncounted(volume))
+                         volume.GetAttribute(_MEASURED) == "yes", accepted_in, uncounted)
 
 
 def _is_ct(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:

@@ -27,9 +27,13 @@ def scribble_labelmap(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vt
 def scribble_slabs(strokes: slicer.vtkMRMLSegmentationNode,
                    volume: slicer.vtkMRMLScalarVolumeNode) -> Iterator[np.ndarray]:
     """The same in slabs of slices. Raises ChangedMeanwhile when something is drawn between two of them."""
+    return label_slabs([(strokes, segment_values(strokes))], volume, NOT_DRAWN)
+
+
+def segment_values(strokes: slicer.vtkMRMLSegmentationNode) -> dict[str, int]:
+    """Segment ID to value in a scribble label map."""
     values = _label_values(stroke_organs(strokes))
-    drawn = {segment_id: values[name] for name, segment_id in stroke_segments(strokes).items()}
-    return label_slabs([(strokes, drawn)], volume, NOT_DRAWN)
+    return {segment_id: values[name] for name, segment_id in stroke_segments(strokes).items()}
 
 
 def _label_values(organs: Sequence[str]) -> dict[str, int]:

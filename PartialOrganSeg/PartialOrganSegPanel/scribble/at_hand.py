@@ -35,8 +35,8 @@ class AtHand:
         return find_strokes(self.volume)
 
     @property
-    def uncounted(self) -> tuple[str, ...]:
-        """Names of older nodes of strokes on the CT in which something is drawn."""
+    def uncounted(self) -> tuple[slicer.vtkMRMLSegmentationNode, ...]:
+        """Older nodes of strokes on the CT in which something is drawn."""
         if self.volume is None or self.volume.GetImageData() is None:
             return ()
         return self._drawn.uncounted(self.volume)

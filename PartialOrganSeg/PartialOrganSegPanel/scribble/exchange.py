@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from ..shell.saving import CaseSaving, FileWork, name_to_save
 from ..shell.services import Dialogs
 from ..shell.steps import counted
 from .at_hand import AtHand
-from .files import CASE_ENDINGS, read_map, save_map, write_case
+from .files import CASE_ENDINGS, CASE_LABELS, earlier_endings, read_map, save_maps, write_case
+from .texts import saved_earlier_text
 
 
 class StrokeExchange:
@@ -75,8 +76,9 @@ class StrokeExchange:
 
     # --- saving
 
-    def save(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Saves a label map."""
+    def save(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
+             earlier: Sequence[slicer.vtkMRMLSegmentationNode]) -> None:
+        """Saves a label map, and one of each of the `earlier` strokes beside it."""
         path = self._dialogs.choose_file(_("Save the strokes as"), _pattern(),
                                          f"{ct_file_name(volume)}_scribble{SUFFIXES[0]}")
         if path is None:
@@ -86,15 +88,28 @@ class StrokeExchange:
             if name is None:
                 return
             path = path.with_name(name + SUFFIXES[0])
-        self.work.start(counted(save_map(strokes, volume, path), Progress("", 0, 1, None)),
-                        _("Writing {name} ...").format(name=path.name),
-                        lambda _nothing: self._say(_("Strokes written to {name}.").format(name=path.name), str(path)))
+        suffix = next(suffix for suffix in SUFFIXES if path.name.endswith(suffix))
+        stem, endings = path.name.removesuffix(suffix), earlier_endings(len(earlier), suffix)
+        # the dialog asked about the file of the latest alone
+        earlier_stem = name_to_save(self._dialogs, path.parent, stem, endings)
+        if earlier_stem is None:
+            return
+        maps = {path: strokes}
+        for node, ending in zip(earlier, endings, strict=True):
+            maps[path.with_name(earlier_stem + ending)] = node
+        said = " ".join(filter(None, [_("Strokes written to {name}.").format(name=path.name),
+                                      saved_earlier_text(strokes, earlier)]))
+        self.work.start(counted(save_maps(maps, volume), Progress("", 0, 1, None)),
+                        _("Writing {name} ...").format(name=path.name), lambda _nothing: self._say(said, str(path)))
 
-    def save_case(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Saves CT, label map and manifest."""
-        self._case.save(ct_file_name(volume), CASE_ENDINGS,
-                        lambda folder, name: write_case(strokes, volume, folder, name),
-                        _("CT and strokes written; {name} lists them."))
+    def save_case(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
+                  earlier: Sequence[slicer.vtkMRMLSegmentationNode]) -> None:
+        """Saves CT, label map and manifest, which does not list the label maps of `earlier` strokes."""
+        endings = earlier_endings(len(earlier), CASE_LABELS)
+        self._case.save(ct_file_name(volume), [*CASE_ENDINGS, *endings],
+                        lambda folder, name: write_case(strokes, volume, folder, name, earlier),
+                        _("CT and strokes written; {name} lists them."),
+                        lambda: saved_earlier_text(strokes, earlier))
 
 
 def _pattern() -> str:

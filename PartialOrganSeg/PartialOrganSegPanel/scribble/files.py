@@ -8,7 +8,7 @@ import json
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.errors import Code, UserError
-from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
+from PartialOrganSegLib.organs import LABEL_SPACES
 
 from ..scene.ct_file import RIGHT_ANGLE, write_ct_steps
 from ..scene.ct_identity import ct_identity
@@ -28,8 +28,8 @@ from ..scene.file_identity import read_identity
 from ..scene.label_file import grid_of, write_label_layers
 from ..scene.label_map_file import SUFFIXES, write_label_map
 from ..scene.nrrd_pieces import SLAB_BYTES, slab_bounds, synced
-from ..scene.stroke_labelmap import NOT_DRAWN, scribble_slabs
-from ..scene.strokes import stroke_organs, stroke_segments
+from ..scene.stroke_labelmap import NOT_DRAWN, scribble_slabs, segment_values
+from ..scene.strokes import stroke_organs
 from ..shell.job import Progress
 from ..shell.steps import counted
 
@@ -56,6 +56,18 @@ def save_map(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScal
         yield from write_label_map(temporary, suffix, size, matrix, scribble_slabs(strokes, volume),
                                    ct_identity(volume))
         yield from synced(temporary)
+
+
+def save_maps(strokes: Mapping[Path, slicer.vtkMRMLSegmentationNode],
+              volume: slicer.vtkMRMLScalarVolumeNode) -> Generator[None, None, None]:
+    """`save_map` of several nodes by their files. One that fails leaves those before it written."""
+    for path, node in strokes.items():
+        yield from save_map(node, volume, path)
+
+
+def earlier_endings(count: int, suffix: str) -> list[str]:
+    """Endings of the files of so many nodes of strokes that do not count, in the order of the nodes."""
+    return [f"_earlier{suffix}", *(f"_earlier_{number}{suffix}" for number in range(2, count + 1))][:count]
 
 
 def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) -> Generator[None, None, np.ndarray]:
@@ -181,26 +193,32 @@ def case_entry(image: str, label: str) -> dict[str, str]:
     return {"image": image, "label": label, "kind": KIND}
 
 
-CASE_ENDINGS = (".nrrd", "_scribble.nrrd", "_scribble.yaml")  # of a case's CT, label map and manifest
+CASE_LABELS = "_scribble.nrrd"
+CASE_ENDINGS = (".nrrd", CASE_LABELS, "_scribble.yaml")  # of a case's CT, label map and manifest
 
 
 def write_case(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path,
-               name: str) -> Generator[Progress, None, Path]:
+               name: str, earlier: Sequence[slicer.vtkMRMLSegmentationNode] = ()) -> Generator[Progress, None, Path]:
     """Writes CT, label map and a manifest of this one case into `folder`; gives the manifest. A step takes some
     milliseconds. Raises OSError, and UserError when something is drawn meanwhile.
 
-    The files are `name` with `CASE_ENDINGS`, and replace others of that name.
+    `earlier`: strokes that do not count, each in a label map that the manifest does not list. The files are `name` with
+    `CASE_ENDINGS` and `earlier_endings`, and replace others of that name.
     """
     image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
-    organs, segments = stroke_organs(strokes), stroke_segments(strokes)
-    values = {BACKGROUND: 0} | {organ: value for value, organ in enumerate(organs, 1)}
-    drawn = {segment_id: values[organ] for organ, segment_id in segments.items()}
-    with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
+    organs, nodes = stroke_organs(strokes), {folder / label: strokes}
+    for node, ending in zip(earlier, earlier_endings(len(earlier), CASE_LABELS), strict=True):
+        nodes[folder / (name + ending)] = node
+    with contextlib.ExitStack() as stack:
+        new_image = stack.enter_context(whole_file(folder / image))
+        maps = {stack.enter_context(whole_file(path)): node for path, node in nodes.items()}
         ct = yield from counted(write_ct_steps(volume, new_image), Progress(_("writing the CT"), 0, 2, None))
         with grid_of(volume, ct) as reference:
-            yield from counted(write_label_layers([(strokes, drawn)], reference, ct.ijk_to_file, new_label, NOT_DRAWN),
-                               Progress(_("writing the strokes"), 1, 2, None))
-        for path in (new_image, new_label):
+            for new_map, node in maps.items():
+                yield from counted(write_label_layers([(node, segment_values(node))], reference, ct.ijk_to_file,
+                                                      new_map, NOT_DRAWN),
+                                   Progress(_("writing the strokes"), 1, 2, None))
+        for path in (new_image, *maps):
             yield from counted(synced(path), Progress(_("saving"), 2, 2, None))
     space = next((space.name for space in LABEL_SPACES.values() if space.names == organs), list(organs))
     manifest = {"label_space": space, "datasets": [{"name": name, "root": ".", "cases": [case_entry(image, label)]}]}

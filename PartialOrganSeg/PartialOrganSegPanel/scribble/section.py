@@ -339,7 +339,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.start()  # they are counted a moment later: in a large CT that is a step of its own
 
     def _save(self) -> None:
-        self._exchange.save(self.at_hand.strokes, self.at_hand.volume)
+        self._exchange.save(self.at_hand.strokes, self.at_hand.volume, self.at_hand.uncounted)
 
     def _save_case(self) -> None:
-        self._exchange.save_case(self.at_hand.strokes, self.at_hand.volume)
+        self._exchange.save_case(self.at_hand.strokes, self.at_hand.volume, self.at_hand.uncounted)

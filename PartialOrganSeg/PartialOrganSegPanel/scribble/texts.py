@@ -22,12 +22,27 @@ def drawn_text(volume: slicer.vtkMRMLScalarVolumeNode | None, counts: StrokeCoun
     return text
 
 
-def uncounted_text(strokes: slicer.vtkMRMLSegmentationNode | None, uncounted: Sequence[str]) -> str:
-    """Of several nodes of strokes, which one counts; `uncounted`: names of the others in which something is drawn."""
+def uncounted_text(strokes: slicer.vtkMRMLSegmentationNode | None,
+                   uncounted: Sequence[slicer.vtkMRMLSegmentationNode]) -> str:
+    """Of several nodes of strokes, which one counts; `uncounted`: the others in which something is drawn."""
     if strokes is None or not uncounted:
         return ""
     return _("Only the latest strokes count, {latest}: those of {others} are neither drawn in nor learnt from.").format(
-        latest=strokes.GetName(), others=", ".join(uncounted))
+        latest=strokes.GetName(), others=_names(uncounted))
+
+
+def saved_earlier_text(strokes: slicer.vtkMRMLSegmentationNode,
+                       earlier: Sequence[slicer.vtkMRMLSegmentationNode]) -> str:
+    """What was saved beside the strokes that count; empty where there is nothing else."""
+    if not earlier:
+        return ""
+    return _("Only the latest strokes count, {latest}: those of {others} are in files of their own beside them, "
+             "*_earlier*, and nothing is learnt from these.").format(
+        latest=strokes.GetName(), others=_names(earlier))
+
+
+def _names(nodes: Sequence[slicer.vtkMRMLSegmentationNode]) -> str:
+    return ", ".join(node.GetName() for node in nodes)
 
 
 def cost_text(cost: Cost | None) -> str:

@@ -241,6 +241,58 @@ def test_save_and_load_through_the_panel(make_panel, until, tmp_path):
     assert np.array_equal(desk.map, drawn)
 
 
+@pytest.fixture
+def three_nodes(make_panel, until, tmp_path):
+    """A desk with three nodes of strokes on its CT, and their label maps; the latest last."""
+    desk = Desk(make_panel, until, file=tmp_path / "map.nrrd", folder=tmp_path)
+    maps = [np.full(phantom()[0].shape, NOT_DRAWN, np.uint8) for _ in range(3)]
+    for value, (labels, where) in enumerate(zip(maps, (LIVER, SPLEEN, TISSUE), strict=True), 1):
+        labels[where] = value
+        strokes_on(desk.volume, labels)
+    desk.panel.refresh()
+    desk.until(lambda: not desk.section._settle.active, 10)
+    return desk, maps
+
+
+NOT_COUNTED = ("Only the latest strokes count, CT strokes_2: those of CT strokes, CT strokes_1 are in files of their "
+               "own beside them, *_earlier*, and nothing is learnt from these.")
+
+
+def test_all_strokes_on_a_ct_are_saved_and_the_latest_counts(three_nodes, tmp_path):
+    desk, maps = three_nodes
+    desk.press("save")
+    names = ["map_earlier.nrrd", "map_earlier_2.nrrd", "map.nrrd"]
+    assert sorted(path.name for path in tmp_path.glob("*.nrrd")) == sorted(names)
+    for name, labels in zip(names, maps, strict=True):
+        assert np.array_equal(read_labelmap(tmp_path / name).array, labels)
+    assert desk.ui.strokesMessageLabel.text == f"Strokes written to map.nrrd. {NOT_COUNTED}"
+    # of what nobody was asked for nothing is overwritten
+    (tmp_path / "map_earlier_2.nrrd").write_text("my own")
+    desk.services.dialogs.answers += [None, "keep"]
+    desk.press("save")
+    desk.press("save")
+    assert "map_earlier_2.nrrd" in desk.services.dialogs.asked[0][1]
+    assert (tmp_path / "map_earlier_2.nrrd").read_text() == "my own"
+    assert np.array_equal(read_labelmap(tmp_path / "map_2_earlier_2.nrrd").array, maps[1])
+
+
+def test_a_case_has_all_strokes_and_lists_the_latest(three_nodes, tmp_path):
+    desk, maps = three_nodes
+    desk.save_case()
+    name = ct_file_name(desk.volume)
+    for ending, labels in zip(("_earlier_scribble", "_earlier_2_scribble", "_scribble"), maps, strict=True):
+        assert np.array_equal(read_labelmap(tmp_path / f"{name}{ending}.nrrd").array, labels)
+    case, = load_manifest(tmp_path / f"{name}_scribble.yaml").cases
+    assert case.label == tmp_path / f"{name}_scribble.nrrd"
+    assert desk.ui.strokesMessageLabel.text.endswith(NOT_COUNTED)
+    # the three are replaced together, or kept
+    (tmp_path / f"{name}_scribble.nrrd").unlink()
+    desk.services.dialogs.answers.append(None)
+    desk.save_case()
+    assert f"{name}_earlier_2_scribble.nrrd" in desk.services.dialogs.asked[-1][1]
+    assert not (tmp_path / f"{name}_scribble.nrrd").exists()
+
+
 def test_what_is_drawn_while_a_file_is_loaded_is_not_replaced(make_panel, until, tmp_path):
     desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
     desk.stroke("liver", LIVER)
