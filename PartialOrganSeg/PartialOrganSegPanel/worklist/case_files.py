@@ -18,7 +18,7 @@ from ..scene.segmentation_result import find_results
 from ..scene.strokes import find_all_strokes
 from ..scene.subject_hierarchy import stand_beside
 from ..shell.work_list import ListedCase, WorkList
-from .case_folder import note_file, note_stamp, saved_segmentations, saved_strokes
+from .case_folder import node_names, note_file, note_stamp, saved_segmentations, saved_strokes
 from .dicom_series import SOURCE, load_series
 
 _CASE = "PartialOrganSeg.ListedCase"  # attribute of a CT: its source in the list
@@ -37,8 +37,9 @@ def let_go(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
 
 def load_case(work_list: WorkList, case: ListedCase,
               ) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode | None]:
-    """Loads the CT and what was saved of it; gives the CT and its latest segmentation. Raises OSError and UserError,
-    with the scene as it was: where something cannot be read, or the CT is another one than when it was opened first."""
+    """Loads the CT and what was saved of it; gives the CT and the segmentation that was chosen. Raises OSError and
+    UserError, with the scene as it was: where something cannot be read, or the CT is another one than when it was opened
+    first."""
     before = set(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
     volume = _load(case)
     try:
@@ -62,13 +63,14 @@ def load_case(work_list: WorkList, case: ListedCase,
 
 
 def _load_work(folder: Path, volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
-    """Loads the segmentations and strokes that were saved of a CT; gives the latest segmentation."""
-    node = None
+    """Loads the segmentations and strokes that were saved of a CT; gives the segmentation that was chosen."""
+    node, names = None, node_names(folder)
     for path in saved_segmentations(folder):
-        node = _load_segmentation(path, f"{volume.GetName()} segmentation", volume)
+        node = _load_segmentation(path, names.get(path.name) or f"{volume.GetName()} segmentation", volume)
         note_file(node, path)
     for path in saved_strokes(folder):
-        name = slicer.mrmlScene.GenerateUniqueName(_("{ct} strokes").format(ct=volume.GetName()))
+        name = names.get(path.name) or slicer.mrmlScene.GenerateUniqueName(
+            _("{ct} strokes").format(ct=volume.GetName()))
         note_file(_load_segmentation(path, name, volume), path)
     return node
 
@@ -82,6 +84,7 @@ def _load_segmentation(path: Path, name: str,
         node = slicer.util.loadSegmentation(str(path), {"name": name})
     except RuntimeError as error:
         raise unreadable from error
+    node.SetName(name)  # Slicer numbers one that another case has, too, which would be saved with the case
     # to this very CT: the user may have the same one in the scene once more
     if not is_of_another_ct(node, volume):
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
@@ -100,6 +103,7 @@ def _load(case: ListedCase) -> slicer.vtkMRMLScalarVolumeNode:
         raise UserError(_("{path}: Slicer could not read it.").format(path=case.source)) from error
     if volume is None or volume.GetImageData() is None:
         raise UserError(_("{path}: Slicer could not read it.").format(path=case.source))
+    volume.SetName(case.name)  # Slicer counts on each time that it loads a file of that name, and files are called so
     return volume
 
 

@@ -23,7 +23,7 @@ from ..shell.work_list import ENTRY
 NEW = ".saving-"  # begins the name of a folder of what is being saved
 CT = "ct"  # stem of the files to learn from
 STAMP = "saved.txt"  # another text after each time that the case was saved
-ORDER = "strokes.json"  # the names of the files of strokes, the one that counts last
+NODES = "nodes.json"  # file of each segmentation and node of strokes to its name in the scene, what counts last
 _SEGMENTATION, _STROKES, _ENDING = "segmentation", "strokes", ".seg.nrrd"
 _TO_LEARN_FROM = (ENTRY, f"{CT}.nrrd", f"{CT}_labels.nrrd")
 _ABANDONED_S = 3600.0  # after which what was being saved is of a Slicer that has ended
@@ -60,26 +60,35 @@ def stamp_of(folder: Path) -> str:
 # --- what is there
 
 def saved_segmentations(folder: Path) -> list[Path]:
-    """The files of a case's segmentations, the latest last."""
-    return _by_number(folder, _SEGMENTATION)
+    """The files of a case's segmentations, the one that was chosen last."""
+    return _in_order(folder, _SEGMENTATION)
 
 
 def saved_strokes(folder: Path) -> list[Path]:
     """The files of a case's strokes, the one that counts last."""
-    noted: list[object] = []
+    return _in_order(folder, _STROKES)
+
+
+def node_names(folder: Path) -> dict[str, str]:
+    """What the node of each file of a case was called in the scene, in the order in which they are loaded."""
     try:
-        content = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-        if isinstance(content, list):
-            noted = content
+        content = json.loads((folder / NODES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        pass  # there is one file of strokes
+        return {}  # of an older version
+    if not isinstance(content, dict):
+        return {}
+    return {file: name for file, name in content.items() if isinstance(name, str)}
+
+
+def _in_order(folder: Path, stem: str) -> list[Path]:
+    noted = list(node_names(folder))
 
     def place(path: Path) -> int:
         if path.name in noted:
             return noted.index(path.name)
         return len(noted)  # put there by a Slicer that ended before it had noted it: it came later
 
-    return sorted(_by_number(folder, _STROKES), key=place)
+    return sorted(_by_number(folder, stem), key=place)
 
 
 def is_strokes(name: str) -> bool:

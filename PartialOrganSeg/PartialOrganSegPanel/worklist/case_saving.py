@@ -84,6 +84,11 @@ class _Work:
         """All nodes by the names of their files."""
         return dict(zip([*self.names, *self.stroke_names], [*self.results, *self.strokes], strict=True))
 
+    def node_names(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> dict[str, str]:
+        """What the node of each file is called; the `chosen` segmentation is the last, as the latest strokes are."""
+        files = sorted(self.files.items(), key=lambda file: file[1] is chosen)
+        return {name: node.GetName() for name, node in files}
+
 
 def save_case(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLScalarVolumeNode,
               chosen: slicer.vtkMRMLSegmentationNode | None, written: WrittenCts,
@@ -163,9 +168,10 @@ def _put_in_place(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLS
         moved = case_folder.move_aside(folder)
     left_alone, earlier = case_folder.left_alone(folder, work.files), work_list.entry_of(case) or {}
     drawn_lost = _is_drawn_lost(folder, earlier, scene_case, left_alone)
-    stroke_files = [*filter(case_folder.is_strokes, left_alone), *work.stroke_names]
-    if len(stroke_files) > 1:
-        (staging / case_folder.ORDER).write_text(json.dumps(stroke_files), encoding="utf-8")
+    # what comes back from the disk alone counts before nothing that is in the scene
+    noted = case_folder.node_names(folder)
+    noted = {name: noted.get(name, "") for name in left_alone} | work.node_names(chosen)
+    (staging / case_folder.NODES).write_text(json.dumps(noted), encoding="utf-8")
     case_folder.replace_files(folder, staging, drawn_lost or _is_accepted_lost(earlier, scene_case, left_alone))
     for name, node in work.files.items():
         case_folder.note_file(node, folder / name)

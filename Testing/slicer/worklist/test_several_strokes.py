@@ -75,7 +75,7 @@ def test_a_folder_of_an_older_version(user):
     """It has one file of strokes, and nothing that says which one counts."""
     drawn = draw(user.volume, LIVER)
     user.press("saveWork")
-    assert not (folder() / "strokes.json").exists()
+    (folder() / "nodes.json").unlink()
     reopen(user)
     assert same(maps(user.volume), drawn)
     user.press("saveWork")
@@ -180,7 +180,7 @@ def test_what_another_window_saved_moves_aside_with_all_strokes(user):
     user.services.dialogs.answers.append("keep")
     user.press("saveWork")
     assert sorted(path.name for path in (folder() / "earlier 1").glob("strokes*")) == [
-        "strokes.json", "strokes.seg.nrrd", "strokes_2.seg.nrrd"]
+        "strokes.seg.nrrd", "strokes_2.seg.nrrd"]
     reopen(user)
     assert same(maps(user.volume), *drawn)
 
@@ -189,20 +189,20 @@ def test_a_save_that_was_ended_half_way_leaves_the_new_strokes_as_the_latest(use
     """Slicer ended after the files were moved and before it was noted which one counts."""
     drawn = [draw(user.volume, organ) for organ in (LIVER, SPLEEN)]
     user.press("saveWork")
-    noted = (folder() / "strokes.json").read_text(encoding="utf-8")
+    noted = (folder() / "nodes.json").read_text(encoding="utf-8")
     drawn.append(draw(user.volume, KIDNEY))
     user.press("nextCase")
-    (folder() / "strokes.json").write_text(noted, encoding="utf-8")
+    (folder() / "nodes.json").write_text(noted, encoding="utf-8")
     user.press("previousCase")
     assert same(maps(user.volume), *drawn)
 
 
-@pytest.mark.parametrize("text", ["", "[", "3", '["no such file", 7]'])
+@pytest.mark.parametrize("text", ["", "[", "3", '{"no such file": "", "strokes_2.seg.nrrd": 7}'])
 def test_a_damaged_note_of_which_strokes_count(user, text):
     drawn = [draw(user.volume, organ) for organ in (LIVER, SPLEEN)]
     user.press("saveWork")
     user.press("nextCase")
-    (folder() / "strokes.json").write_text(text, encoding="utf-8")
+    (folder() / "nodes.json").write_text(text, encoding="utf-8")
     user.press("previousCase")
     assert same(maps(user.volume), *drawn)
 
