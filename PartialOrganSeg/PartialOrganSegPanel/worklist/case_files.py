@@ -38,8 +38,8 @@ def let_go(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
 def load_case(work_list: WorkList, case: ListedCase,
               ) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode | None]:
     """Loads the CT and what was saved of it; gives the CT and the segmentation that was chosen. Raises OSError and
-    UserError, with the scene as it was: where something cannot be read, or the CT is another one than when it was opened
-    first."""
+    UserError, with the scene as it was: where something cannot be read, or the CT is another one than when it was
+    opened first."""
     before = set(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
     volume = _load(case)
     try:
