@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +90,7 @@ class DicomSegmentation:
         return sorted(set().union(*(frame.drawn() for frame in self.frames)))
 
     def masks(self, grid: Grid, positions: Coordinates | None = None,
-              needless: Collection[int] = ()) -> Iterator[tuple[str, Mask]]:
+              unfit: dict[int, UserError] | None = None) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`. A frame on one of the series' own slices that reading moved onto the grid moves
         with it, by half a voxel at most."""
         own_slices = OwnSlices(grid, positions)
@@ -99,15 +99,18 @@ class DicomSegmentation:
             try:
                 for frame in self.frames:
                     if frame.number in (0, number):
-                        self._place(frame, frame.pixels == (1 if frame.number else number), own_slices, mask)
-            except UserError:
-                if place not in needless:
+                        drawn = frame.pixels == (1 if frame.number else number)
+                        self._place(frame, drawn, self.segments[number], own_slices, mask)
+            except UserError as error:
+                if unfit is None:
                     raise
+                unfit[place] = error
                 mask[:] = False
             yield self.segments[number], mask
 
-    def _place(self, frame: _Frame, drawn: npt.NDArray[np.bool_], own_slices: OwnSlices, mask: Mask) -> None:
-        """Sets the voxels of `mask` on which the `drawn` pixels of a frame lie."""
+    def _place(self, frame: _Frame, drawn: npt.NDArray[np.bool_], name: str, own_slices: OwnSlices,
+               mask: Mask) -> None:
+        """Sets the voxels of `mask` on which the pixels of a frame lie that are `drawn` of the segment of that name."""
         grid = own_slices.grid
         rows, columns = drawn.nonzero()
         if not len(rows):
@@ -126,7 +129,7 @@ class DicomSegmentation:
             nearest[:, 2], off_grid = own_slices.nearest(float(first[2])), False
             outside = (nearest < 0).any() or (nearest >= np.asarray(grid.size)).any()
         if outside or off_grid:
-            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.path,
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {name}",
                             expected="segments on the voxels of the CT or of its series' images",
                             found="some beside them", hint="export it on the grid of the images themselves")
         x, y, z = nearest.T

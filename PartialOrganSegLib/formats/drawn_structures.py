@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -28,10 +28,10 @@ class DrawnStructures(Protocol):
         """Of all structures that have something drawn, in the file's order."""
 
     def masks(self, grid: Grid, positions: Coordinates | None = None,
-              needless: Collection[int] = ()) -> Iterator[tuple[str, Mask]]:
+              unfit: dict[int, UserError] | None = None) -> Iterator[tuple[str, Mask]]:
         """Name and mask (z, y, x) of each, on the CT's grid. `positions` as `OwnSlices` has them. Raises UserError for
-        what lies neither on the grid nor on the series' own slices, unless its number (from 1 on) is among the
-        `needless`: then its mask is empty."""
+        what lies neither on the grid nor on the series' own slices; where `unfit` is given it goes there, by the
+        structure's number (from 1 on), and the mask is empty."""
 
 
 def read_structures(path: Path) -> DrawnStructures | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,17 +91,18 @@ class StructureSet:
         return [structure.name for structure in self.structures]
 
     def masks(self, grid: Grid, positions: Coordinates | None = None,
-              needless: Collection[int] = ()) -> Iterator[tuple[str, Mask]]:
+              unfit: dict[int, UserError] | None = None) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`: a voxel counts whose centre is inside. A contour that lies in another one of its
         plane is a hole; those that overlap add up, unless they are of the type that says otherwise."""
         own_slices = OwnSlices(grid, positions)
         for number, structure in enumerate(self.structures, 1):
             try:
                 mask = self._mask(structure, own_slices)
-            except UserError:
+            except UserError as error:
                 # A couch beyond the image, a target drawn in every third slice: the organs beside them are good.
-                if number not in needless:
+                if unfit is None:
                     raise
+                unfit[number] = error
                 mask = np.zeros(grid.shape, np.bool_)
             yield structure.name, mask
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import Code, Problem, UserError
@@ -36,6 +36,11 @@ class NamedDrawing:
     names: ValueNames = field(default_factory=dict)
     undecided: tuple[int, ...] = ()
     absent: tuple[str, ...] = ()
+
+    def without(self, values: Collection[int]) -> NamedDrawing:
+        """The same, where these of its named values mean nothing."""
+        names = {value: name for value, name in self.names.items() if value not in values}
+        return replace(self, names=names, undecided=(*self.undecided, *values))
 
 
 def name_drawing(drawing: Drawing, case: PairedCase, folder: Path, wishes: Wishes, organs: OrganList,

@@ -39,15 +39,16 @@ class MaskSource:
         number = next(number for number, value in self.values.items() if value == joint_value)
         return self.drawing.structures.names[number - 1]
 
-    def masks(self, own_slices: OwnSlices, undecided: Collection[int] = ()) -> Iterator[tuple[int, Mask]]:
-        """Joint value and mask (z, y, x) of each structure, on the CT's grid. Raises UserError, but not for structures
-        in DICOM of `undecided` values."""
+    def masks(self, own_slices: OwnSlices, unfit: dict[int, UserError]) -> Iterator[tuple[int, Mask]]:
+        """Joint value and mask (z, y, x) of each structure, on the CT's grid. Structures in DICOM that do not lie on it
+        are empty, and their joint values and errors go into `unfit`. Raises UserError for other files."""
         if self.drawing.structures is not None:
-            needless = [number for number, value in self.values.items() if value in undecided]
-            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions, needless)
+            unfit_numbers: dict[int, UserError] = {}
+            masks = self.drawing.structures.masks(own_slices.grid, own_slices.positions, unfit_numbers)
             for number, (_, mask) in enumerate(masks, 1):
                 if number in self.values:
                     yield self.values[number], mask
+            unfit |= {self.values[number]: error for number, error in unfit_numbers.items() if number in self.values}
             return
         labels = read_labelmap(self.path, segmentations=True).array
         for value, joint_value in self.values.items():
@@ -66,25 +67,29 @@ class Overlap:
 class JointLabels:
     """What values beyond the structures' own mean. `unseen`: the value of voxels in which nobody could draw, so that
     they may be anything; None where there are none. `between_planes`: of these the slices that are known from the
-    structures alone, with the name of one that is on both sides of them."""
+    structures alone, with the name of one that is on both sides of them. `unfit`: values of structures that are to be
+    learnt and do not lie on the CT, or leave slices of it out; nothing is written where there are any."""
 
     overlaps: list[Overlap]
     unseen: int | None = None
     between_planes: Mapping[int, str] = field(default_factory=dict)
+    unfit: Mapping[int, UserError] = field(default_factory=dict)
 
 
 def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
                undecided: Collection[int] = ()) -> JointLabels:
     """Writes the joint label map on the CT's grid. A voxel that two structures claim gets a value of its own: it is one
     of both. A structure whose value is `undecided` claims nothing that another one does: a body's outline goes round
-    all organs. Raises UserError for what does not lie on the grid and for more values than a byte has."""
+    all organs, and may lie anywhere. Raises UserError for masks that do not lie on the grid and for more values than a
+    byte has."""
     labels: npt.NDArray[np.uint8] = np.zeros(own_slices.grid.shape, np.uint8)
     highest = max(value for source in sources for value in source.values.values())
     _check_count(highest, target)
     overlaps: dict[tuple[int, ...], int] = {}
+    unfit: dict[int, UserError] = {}
     planes: dict[str, set[int]] = {}
     for source in sources:
-        for value, mask in source.masks(own_slices, undecided):
+        for value, mask in source.masks(own_slices, unfit):
             name = source.structure(value)
             if name:
                 planes.setdefault(name, set()).update(np.flatnonzero(mask.any(axis=(1, 2))).tolist())
@@ -101,6 +106,10 @@ def join_masks(sources: list[MaskSource], own_slices: OwnSlices, target: Path,
                 claimed &= ~replaced  # what was given a value is not to be given another one
                 labels[replaced] = joint
             labels[free] = value
+    # A couch beyond the image is none's loss.
+    unfit = {value: error for value, error in unfit.items() if value not in undecided}
+    if unfit:
+        return JointLabels([], unfit=unfit)
     unseen = None
     between_planes: dict[int, str] = {}
     if own_slices.may_hide_gaps:

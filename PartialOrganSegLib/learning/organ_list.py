@@ -92,6 +92,11 @@ class OrganList:
         if record is not None and (is_chosen or self._annotated is None):
             self._add(record)
 
+    @property
+    def are_chosen(self) -> bool:
+        """Whether the user listed the organs to be learnt."""
+        return self._annotated is not None
+
     def declare(self, names: Sequence[str]) -> None:
         """Adds the organs of a manifest, whose author has named them."""
         for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -156,9 +156,7 @@ def _named(cases: Sequence[PairedCase], content: Survey, options: FolderOptions,
 def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganList, plan: Plan) -> PlannedCase:
     """The case with its labelling, put together into one label map where several files say it."""
     try:
-        labelling = label_case(drawings, organs)
-        if labelling.sources:
-            _join(case, labelling, organs.space.names, plan)
+        labelling = _labelled(case, drawings, organs, plan)
     except UserError as error:
         plan.left_out.append(error.problem)
         labelling = Labelling()
@@ -169,11 +167,45 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
     return PlannedCase(case.name, case.ct.path, labelling, how)
 
 
-def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Plan) -> None:
-    """Writes the joint label map. `names`: all organs, any of which may be where nobody could draw."""
+def _labelled(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganList, plan: Plan) -> Labelling:
+    """An organ of which a structure in DICOM does not lie on the CT, or leaves slices of it out, is unknown in it, and
+    the others are learnt. Raises UserError where there are none, where most do not lie on the CT, and for an organ that
+    the user has asked for."""
+    labelling = label_case(drawings, organs)
+    if not labelling.sources:
+        return labelling
+    unfit = _join(case, labelling, organs.space.names, plan)
+    if not unfit:
+        return labelling
+    names = {named.drawing: named.names for named in drawings}
+    lost: set[str] = set()
+    for source in labelling.sources:
+        for value, joint in source.values.items():
+            if joint in unfit:
+                lost.update(organs.organs(names[source.drawing][value]))
+    # Also what else shows these organs: beside a tumour that is left out, the liver would be absent there.
+    rest = [named.without([value for value, name in named.names.items() if lost & set(organs.organs(name))])
+            for named in drawings]
+    is_none_left = not any(organs.organs(name) for named in rest for name in named.names.values())
+    structures = sum(len(source.values) for source in labelling.sources) - len(labelling.undecided)
+    beside = sum(error.code is Code.GEOMETRY_DIFFERS for error in unfit.values())
+    # Where most lie beside the CT, the others lie on it by chance.
+    if organs.are_chosen or is_none_left or 2 * beside > structures:
+        raise next(iter(unfit.values()))
+    for error in unfit.values():
+        hint = f"nothing is learnt of {', '.join(sorted(lost))} on this CT"
+        plan.left_out.append(replace(error.problem, hint="; ".join(filter(None, [error.hint, hint]))))
+    return _labelled(case, rest, organs, plan)
+
+
+def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Plan) -> Mapping[int, UserError]:
+    """Writes the joint label map, unless structures are unfit for it, which it gives by their joint values. `names`:
+    all organs, any of which may be where nobody could draw."""
     target = plan.output / LABELS / f"{case.name}.nii.gz"
     own_slices = OwnSlices(case.ct.grid, case.ct.positions, may_hide_gaps=not case.ct.series_uid)
     joint = join_masks(labelling.sources, own_slices, target, labelling.undecided)
+    if joint.unfit:
+        return joint.unfit
     for overlap in joint.overlaps:
         candidates: dict[str, None] = {}
         for value in overlap.of:
@@ -188,6 +220,7 @@ def _join(case: PairedCase, labelling: Labelling, names: Sequence[str], plan: Pl
         plan.left_out.append(Problem(Code.SLICES_MISSING, str(case.ct.path), found=found,
                                      hint="nothing is learnt from the structures there"))
     labelling.label = target
+    return {}
 
 
 def _between_planes(slices: Mapping[int, str]) -> str:

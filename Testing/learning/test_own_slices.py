@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +43,11 @@ def patient(folder: Path, kind: str, kept: np.ndarray, heights: np.ndarray, tilt
     WRITERS[kind](folder / "struct.dcm", labels[kept], source, WORD16.organs, Maker("a test", "1"))
 
 
-def codes_of(plan: Plan) -> np.ndarray:
+def codes_of(plan: Plan, table: CandidateTable | None = None) -> np.ndarray:
     manifest = load_manifest(plan.manifest)
     assert not check_manifest(manifest)
     case = manifest.cases[0]
-    return case.read_codes(case.read_image(), manifest.label_space, CandidateTable(WORD16.class_count))
+    return case.read_codes(case.read_image(), manifest.label_space, table or CandidateTable(WORD16.class_count))
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))
@@ -106,30 +107,95 @@ def beside_the_ct(contours: list[Dataset]) -> list[Dataset]:
     return contours
 
 
-@pytest.mark.parametrize(("change", "reason"), [(sparse, "in every slice that shows"), (beside_the_ct, "on the CT")])
+CHANGES = pytest.mark.parametrize(("change", "reason"), [(sparse, "in every slice that shows"),
+                                                         (beside_the_ct, "on the CT")])
+
+
+class StructureFile:
+    """A structure set of the phantom beside its series, whose structures can be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        count = len(phantom()[0])
+        patient(folder, "rtstruct", np.arange(count), STEP * np.arange(count))
+        self._path = folder / "struct.dcm"
+        self._dataset = dcmread(self._path)
+        self._names = {roi.ROINumber: roi for roi in self._dataset.StructureSetROISequence}
+
+    def change(self, name: str, change: Callable[[list[Dataset]], list[Dataset]] | None = None,
+               new_name: str | None = None) -> None:
+        """Changes the contours of a structure, its name, or both."""
+        roi = next(roi for roi in self._dataset.ROIContourSequence
+                   if self._names[roi.ReferencedROINumber].ROIName == name)
+        if change is not None:
+            roi.ContourSequence = change(list(roi.ContourSequence))
+        self._names[roi.ReferencedROINumber].ROIName = new_name or name
+        self._dataset.save_as(self._path)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all structures with contours."""
+        return [self._names[roi.ReferencedROINumber].ROIName for roi in self._dataset.ROIContourSequence
+                if roi.get("ContourSequence")]
+
+
+@CHANGES
 def test_a_structure_that_is_not_to_be_learnt_does_not_spoil_those_that_are(change, reason, tmp_path):
     folder = tmp_path / "Müller J"
-    count = len(phantom()[0])
-    patient(folder, "rtstruct", np.arange(count), STEP * np.arange(count))
-    dataset = dcmread(folder / "struct.dcm")
-    names = {roi.ROINumber: roi for roi in dataset.StructureSetROISequence}
-    changed = next(roi for roi in dataset.ROIContourSequence if names[roi.ReferencedROINumber].ROIName == "Colon")
-    changed.ContourSequence = change(list(changed.ContourSequence))
-    dataset.save_as(folder / "struct.dcm")
-    # To be learnt, it is the reason why nothing is.
-    with pytest.raises(UserError, match=f"Colon: expected contours {reason}"):
-        plan_of(folder, space=WORD16)
-    names[changed.ReferencedROINumber].ROIName = "PTV 1"
-    dataset.save_as(folder / "struct.dcm")
+    structures = StructureFile(folder)
+    structures.change("Colon", change, "PTV 1")
     for options in ({}, {"annotated": ["liver"]}):
         plan = plan_of(folder, space=WORD16, **options)
         liver = known_voxels(plan, plan.cases[0].name)["liver"]
         np.testing.assert_array_equal(liver, phantom()[1] == 1)
     # And where they cannot be used either, their reason is the one to be told.
-    names[changed.ReferencedROINumber].ROIName = "Liver"
-    next(roi for roi in names.values() if roi.ROINumber != changed.ReferencedROINumber).ROIName = "PTV 1"
-    dataset.save_as(folder / "struct.dcm")
+    for number, name in enumerate(structures.names, 2):
+        structures.change(name, new_name="Liver" if name == "PTV 1" else f"PTV {number}")
     with pytest.raises(UserError, match=f"Liver: expected contours {reason}"):
+        plan_of(folder, space=WORD16)
+
+
+@CHANGES
+def test_an_organ_that_cannot_be_used_is_unknown_and_the_others_are_learnt(change, reason, tmp_path):
+    folder = tmp_path / "Müller J"
+    StructureFile(folder).change("Colon", change)
+    plan = plan_of(folder, space=WORD16)
+    case, labels = plan.cases[0], phantom()[1]
+    assert {"liver", "spleen"} <= set(case.labelling.annotated)
+    assert "colon" not in case.labelling.annotated
+    line, = problems_of(plan)
+    assert f"Colon: expected contours {reason}" in line
+    assert line.endswith("nothing is learnt of colon on this CT")
+    known = known_voxels(plan, case.name)
+    np.testing.assert_array_equal(known["liver"], labels == 1)
+    assert not known.get("colon", np.zeros(1)).any()
+    # where no other organ is, it may be
+    colon, table = WORD16.organ("colon").index, CandidateTable(WORD16.class_count)
+    codes = np.unique(codes_of(plan, table)[labels == colon])
+    assert len(codes)
+    assert table.table[codes, colon].all()
+    # Asked for by name it is the reason why nothing is learnt from the CT.
+    with pytest.raises(UserError, match=f"Colon: expected contours {reason}"):
+        plan_of(folder, space=WORD16, annotated=["liver", "colon"])
+
+
+def test_a_tumour_that_cannot_be_used_takes_its_organ_along(tmp_path):
+    """Else the organ would be absent where the tumour is, which is drawn beside it."""
+    folder = tmp_path / "Müller J"
+    StructureFile(folder).change("Colon", sparse, "Liver tumour")
+    plan = plan_of(folder, space=WORD16)
+    assert "liver" not in plan.cases[0].labelling.annotated
+    assert "spleen" in plan.cases[0].labelling.annotated
+    assert problems_of(plan)[0].endswith("nothing is learnt of liver on this CT")
+    assert not known_voxels(plan, plan.cases[0].name).get("liver", np.zeros(1)).any()
+
+
+def test_structures_of_which_most_lie_beside_the_ct_are_refused(tmp_path):
+    """They are of another CT."""
+    folder = tmp_path / "Müller J"
+    structures = StructureFile(folder)
+    for name in structures.names[:len(structures.names) // 2 + 1]:
+        structures.change(name, beside_the_ct)
+    with pytest.raises(UserError, match="expected contours on the CT"):
         plan_of(folder, space=WORD16)
 
 
