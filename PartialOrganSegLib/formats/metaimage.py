@@ -168,6 +168,17 @@ def _check_last_line(path: Path, stream: BinaryIO) -> None:
                         hint="add one with a text editor")
 
 
+def _check_last_number(path: Path, files: Sequence[Path]) -> None:
+    """Raises UserError where nothing follows the last number in letters: ITK refuses the file as one that it cannot
+    open. It may have more digits, which were cut off."""
+    for file in files:
+        with open(file, "rb") as stream:
+            stream.seek(max(file.stat().st_size - 1, 0))
+            if stream.read(1).strip():
+                raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a line break after the last number",
+                                found=f"none in {file.name}", hint="where the file is whole, add one with a text editor")
+
+
 def _check_slices(path: Path, fields: Mapping[str, str], sizes: Sequence[int], slice_bytes: int,
                   files: Sequence[Path]) -> None:
     """Raises UserError where voxels lie in several files that are not a slice each: ITK reads a slice of each and
@@ -224,6 +235,7 @@ def _check_voxels(path: Path, fields: dict[str, str], count: int, item_bytes: in
             surplus_bytes(path, stored - claimed, reporter)
         elif header_size == "0":
             surplus_numbers(path, [(file, 0) for file in files] or [(path, start)], count)
+            _check_last_number(path, files or [path])
         return
     for file in files or [path]:
         _unpack(path, file, 0 if files else start, claimed)

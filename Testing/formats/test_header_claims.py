@@ -163,6 +163,19 @@ def test_a_metaimage_in_letters_holds_as_many_numbers_as_its_header_says(tmp_pat
     refused(more, "expected 4320 numbers, as its header says, found 5760", force=True)
 
 
+@pytest.mark.parametrize("data", ["LOCAL", "voxels.txt"])
+def test_a_metaimage_in_letters_that_ends_with_a_digit_says_what_to_do(tmp_path: Path, data: str) -> None:
+    """ITK reads none, and what it says of it is that the file cannot be opened."""
+    text = words_of(body()).replace(b",", b"")
+    (tmp_path / "voxels.txt").write_bytes(text)
+    path = mha(tmp_path / "a.mha", text if data == "LOCAL" else b"", BinaryData="False", ElementDataFile=data)
+    file = path if data == "LOCAL" else tmp_path / data
+    refused(path, f"expected a line break after the last number, found none in {file.name}", force=True)
+    with open(file, "ab") as stream:
+        stream.write(b"\n")
+    np.testing.assert_array_equal(read_ct(path).array, body())
+
+
 def test_a_metaimage_in_letters_may_be_smaller_than_its_voxels(tmp_path: Path) -> None:
     labels = np.zeros((12, 20, 24), int)
     labels[5, 5, 5] = 3
