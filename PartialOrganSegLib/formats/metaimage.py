@@ -176,7 +176,7 @@ def _check_last_number(path: Path, files: Sequence[Path]) -> None:
             stream.seek(max(file.stat().st_size - 1, 0))
             if stream.read(1).strip():
                 raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a line break after the last number",
-                                found=f"none in {file.name}", hint="where the file is whole, add one with a text editor")
+                                found=f"none in {file.name}", hint="add one, where the file is whole")
 
 
 def _check_slices(path: Path, fields: Mapping[str, str], sizes: Sequence[int], slice_bytes: int,
