@@ -346,6 +346,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/plan.py
   PartialOrganSegLib/learning/report.py
   PartialOrganSegLib/learning/run.py
+  PartialOrganSegLib/learning/series.py
   PartialOrganSegLib/learning/state.py
   PartialOrganSegLib/learning/survey.py
   PartialOrganSegLib/learning/value_names.py

@@ -24,7 +24,26 @@ def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
     Raises UserError when there is no series, or several and `choice` (number in the list, UID or description) does not
     choose among them.
     """
+    return _chosen(path, list_series(path, reporter), choice, reporter)
+
+
+def separate_series(path: Path, reporter: Reporter) -> dict[int, Series]:
+    """All CT volumes of a folder, by their number as a `choice`, where each has files of its own and can be told from
+    the others by its UID, or by what parts the scans under it. Raises UserError as `choose_series` does where they
+    cannot be told apart."""
     listed = list_series(path, reporter)
+    volumes = {number: series for number, series in enumerate(listed, 1) if series.is_volume}
+    names = {(series.uid, series.part) for series in volumes.values() if series.uid}
+    files = [file for series in volumes.values() for file in {ct_slice.file for ct_slice in series.slices}]
+    if len(volumes) < 2 or len(names) < len(volumes) or len(set(files)) < len(files):
+        series = _chosen(path, listed, None, reporter)
+        return {listed.index(series) + 1: series}
+    for series in volumes.values():
+        _refuse_strangers(path, series, listed)
+    return volumes
+
+
+def _chosen(path: Path, listed: list[Series], choice: str | None, reporter: Reporter) -> Series:
     series = _choose(path, listed, choice)
     _check_attributes(series, listed)
     # Somebody who chose knows of the others.

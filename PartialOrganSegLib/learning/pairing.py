@@ -12,7 +12,8 @@ from ..errors import Code, Problem
 from ..formats.registry import stem_of
 from ..formats.strokes_image import drawn_on
 from .case_names import unique_names, words_of
-from .survey import CtImage, Drawing, Form, Survey
+from .series import CtImage
+from .survey import Drawing, Form, Survey
 
 TOLERANCE_MM = 0.1  # headers round
 

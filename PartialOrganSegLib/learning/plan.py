@@ -22,6 +22,7 @@ from .labelling import Labelling, label_case
 from .listed import groups_of_one_name, listed_datasets
 from .organ_list import Ask, OrganList, how_to_add
 from .pairing import PairedCase, pair
+from .series import SERIES, write_folder
 from .survey import Survey, survey
 from .value_names import value_names
 
@@ -164,7 +165,10 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
     how = []
     if labelling.kind is not Kind.UNLABELLED:
         how = case.how
-    return PlannedCase(case.name, case.ct.path, labelling, how)
+    image = case.ct.path
+    if case.ct.slices:
+        image = write_folder(plan.output / SERIES / case.name, case.ct.slices)
+    return PlannedCase(case.name, image, labelling, how)
 
 
 def _labelled(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganList, plan: Plan) -> Labelling:

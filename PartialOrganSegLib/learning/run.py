@@ -25,6 +25,7 @@ from . import Beside
 from .organ_list import Ask
 from .plan import LABELS, MANIFEST, FolderOptions, Plan, make_plan
 from .report import ReportRequest, write_report
+from .series import SERIES
 from .state import RUN, LearnState, read_state, refuse_other_work, sha256_of
 from .survey import STATE_FILE, require_folder
 
@@ -87,7 +88,8 @@ def _nothing_half_planned(output: Path) -> Iterator[None]:
         yield
     except BaseException:
         if not (output / STATE_FILE).is_file():
-            shutil.rmtree(output / LABELS, ignore_errors=True)
+            for folder in (LABELS, SERIES):
+                shutil.rmtree(output / folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 (output / MANIFEST).unlink()
             remove_empty(new_folders)

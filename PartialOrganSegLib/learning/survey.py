@@ -17,8 +17,6 @@ from ..datasets.own_names import ROUNDED, volumes_of
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.checks import doubtful_ct
-from ..formats.dicom import distinct_slices
-from ..formats.dicom_choice import choose_series
 from ..formats.dicom_slices import looks_like_dicom, read_slices
 from ..formats.drawn_structures import DrawnStructures, read_structures
 from ..formats.reading import read_ct, read_labelmap
@@ -26,11 +24,11 @@ from ..formats.registry import ImageFormat, format_of, is_volume_name
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
 from ..formats.volume_table import read_volumes
-from ..imaging.shapes import Coordinates
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..real_paths import real_path
 from ..segmenting.result_files import EARLIER_STROKES, ENDINGS, OF_CORRECTIONS
+from .series import CtImage, cts_of_folder
 
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
@@ -47,17 +45,6 @@ class Form(str, Enum):
     SEGMENTS = "segmentation of Slicer"
     STROKES = "strokes"
     STRUCTURES = "structures in DICOM"
-
-
-@dataclass(frozen=True)
-class CtImage:
-    """A CT: a file or a DICOM folder, and where its voxels lie. `series_uid` of DICOM, else empty; `positions` (n, 3)
-    of the series' own slices, see `OwnSlices`."""
-
-    path: Path
-    grid: Grid
-    series_uid: str = ""
-    positions: Coordinates | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +171,7 @@ def _is_work(path: Path, output: Path | None) -> bool:
 
 
 def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
-    """Adds what the files of one folder are; slices of DICOM are one CT together."""
+    """Adds what the files of one folder are; slices of a DICOM series are one CT together."""
     images: list[Path] = []
     for file in files:
         try:
@@ -205,7 +192,9 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
                                            error.strerror or str(error)))
     # A report beside the folders of CTs is no series.
     if any(map(_is_image, images)):
-        _look_at_series(place, result)
+        cts, problems = cts_of_folder(place)
+        result.cts += cts
+        result.left_out += problems
 
 
 def _look_at_volume(file: Path, result: Survey) -> None:
@@ -294,21 +283,3 @@ def _is_image(file: Path) -> bool:
         return bool(read_slices(file))
     except UserError:
         return True
-
-
-def _look_at_series(place: Path, result: Survey) -> None:
-    """The CT of a folder with DICOM images. Where only scouts lie in it, the folder with the slices counts."""
-    try:
-        series = choose_series(place, None, _SILENT)
-        if all(ct_slice.file.parent != place for ct_slice in series.slices):
-            return
-        ct = read_ct(place)
-        positions = None
-        if len(series.slices) > 1:  # else one file holds all of them, evenly
-            slices = distinct_slices(place, series, _SILENT)
-            positions = np.array([ct_slice.position for ct_slice in slices])
-    except UserError as error:
-        result.left_out.append(error.problem)
-        return
-    # Its own: a scout beside it has another one, and structures name the series that they were drawn on.
-    result.cts.append(CtImage(place, ct.grid, series.uid, positions))
