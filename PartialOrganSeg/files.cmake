@@ -211,6 +211,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/segment_labels.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
+  PartialOrganSegLib/datasets/visits.py
   PartialOrganSegLib/errors.py
   PartialOrganSegLib/evaluation/__init__.py
   PartialOrganSegLib/evaluation/box_plot.py

@@ -25,6 +25,7 @@ from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
 from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
 from .meaning import LabelMeaning, meaning_of
 from .patients import with_patients_together
+from .visits import possible_visits
 
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
@@ -143,6 +144,9 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
         names[case.name.casefold()] = case.name
     explicit = {case.name for case, (_, entry) in zip(cases, entries, strict=True) if entry.group is not None}
     together = with_patients_together(cases, explicit, reporter)
+    visits = possible_visits(together, explicit)
+    if visits is not None:
+        reporter.warning(visits)
     groups = {case.group for case in together}
     joined = {before.group: case.group for before, case in zip(cases, together, strict=True)
               if before.group != case.group}

@@ -150,3 +150,36 @@ def test_no_image_is_on_both_sides_of_any_split(tmp_path_factory, seeds, seed):
     training = {case.image for case in manifest.cases if case.group not in validated}
     assert not validation & training
     assert bool(validated) is (len({*seeds}) > 1)
+
+
+def warned(folder: Path, *names: str, **group_of: str) -> list[str]:
+    """What is said of CTs in files of these names; `group_of` states groups."""
+    for seed, name in enumerate(names):
+        ct(folder / f"{name}.nii", seed)
+    listener = Listener()
+    loaded(folder, listener, a=[{"image": f"{name}.nii"} | ({"group": group_of[name]} if name in group_of else {})
+                                for name in names])
+    return listener.warnings
+
+
+@pytest.mark.parametrize("names", [("p7_visit1", "p7_visit2"), ("p7 Visit 01", "P7-visit-2"), ("p7", "p7_followup"),
+                                   ("sub-7_ses-01_ct", "sub-7_ses-02_ct"), ("p7_baseline", "p7 follow-up 1"),
+                                   ("p7tp1", "p7tp2")])
+def test_cases_that_are_called_like_visits_of_one_patient_are_told(tmp_path, names):
+    line, = warned(tmp_path, *names, "p8", "p9_visit1")
+    assert line == ("cases: called like visits of one patient, of which one may be learnt from and another measured "
+                    f"on: {' and '.join(names)}; write one 'group' beside them, or different ones")
+    # What the manifest states is known.
+    assert not warned(tmp_path, *names, **dict.fromkeys(names, "p7"))
+    assert not warned(tmp_path, *names, **{name: name for name in names})
+
+
+@pytest.mark.parametrize("names", [("visit1", "visit2"), ("ct_visit1", "ct_visit2"), ("scan1", "scan2"),
+                                   ("p7", "p8_visit1"), ("visitor1", "visitor2"), ("a_1", "a_2")])
+def test_other_numbers_are_no_visits(tmp_path, names):
+    assert not warned(tmp_path, *names)
+
+
+def test_of_many_patients_with_visits_some_are_named(tmp_path):
+    line, = warned(tmp_path, *(f"p{patient}_visit{visit}" for patient in range(5) for visit in range(2)))
+    assert "p0_visit0 and p0_visit1; p1_visit0 and p1_visit1; p2_visit0 and p2_visit1; and those of 2 more" in line
