@@ -9,7 +9,7 @@ from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..networks import build_network
-from ..training.network_sizes import size_multiple_of
+from ..training.network_sizes import size_multiple_of, slices_of
 from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
 from ..training.start import check_patch
@@ -139,8 +139,9 @@ def look_at_start_model(preparation: Preparation) -> None:
 
 
 def measure_speed(preparation: Preparation) -> None:
-    """Times a step on this machine. Sets `speed` and `size_multiple`, and in `draft` a batch size that the memory is
-    enough for. Raises UserError where there is none, and for a patch that the network cannot take."""
+    """Times a step on this machine. Sets `speed` and `size_multiple`, and in `draft` changes of patches that suit a
+    network of slices, and a batch size that the memory is enough for. Raises UserError where there is none, and for a
+    patch that the network cannot take."""
     request, draft = preparation.request, preparation.draft
     learner = request.start.learner
     # With its first weights: the trial needs another one anyway, and only its sizes are asked for here.
@@ -149,6 +150,9 @@ def measure_speed(preparation: Preparation) -> None:
     recipe = draft.read()
     check_patch(recipe.preprocessing.patch_zyx, network)
     preparation.size_multiple = size_multiple_of(network)
+    # A turned "slice" would go through a dozen of the scan's, which the network has never seen.
+    if slices_of(network) is not None and "in_plane" not in recipe.augmentation.model_fields_set:
+        draft = draft.with_settings({"augmentation.in_plane": True})
     preparation.reporter.progress("measuring the speed", 0, 1)
     # Of two patches a step the GPU may have too little memory.
     drafts = [draft]

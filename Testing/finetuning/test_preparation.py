@@ -182,6 +182,17 @@ def test_speed_and_batch_size_are_measured(start, spleens, tmp_path):
     assert draft.draft.read().batch_size == 2
 
 
+@pytest.mark.parametrize(("network", "overrides", "in_plane"), [
+    ("light_unet", (), False), ("attention_unet_2d", (), True),
+    ("attention_unet_2d", ("augmentation.in_plane=false",), False)])
+def test_slices_of_a_model_that_sees_slices_stay_the_scans_own(spleens, tmp_path, network, overrides, in_plane):
+    """A patch that is turned about x would show it "slices" that go through a dozen of the scan's."""
+    model = write_start(tmp_path / "start", network_name=network)
+    draft = after(measure_speed, preparation(model, spleens, tmp_path / "run", overrides=[*QUICK, *overrides]))
+    measure_speed(draft)
+    assert draft.draft.read().augmentation.in_plane is in_plane
+
+
 def test_the_plan_says_what_fits_into_the_time(start, spleens, tmp_path):
     draft = preparation(start, spleens, tmp_path / "run", steps=None, minutes=60, overrides=())
     after(measure_speed, draft)

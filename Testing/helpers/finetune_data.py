@@ -52,12 +52,12 @@ def three_patients(before: Mapping[str, float], after: Mapping[str, float]) -> d
     return evidence
 
 
-def write_start(folder: Path, names: Sequence[str] = ORGANS, seed: int = 0) -> Bundle:
+def write_start(folder: Path, names: Sequence[str] = ORGANS, seed: int = 0, network_name: str = "light_unet") -> Bundle:
     """A start model with random weights."""
     torch.manual_seed(seed)
     space: LabelSpace = label_space_of_names("small", names)
-    network = build_network("light_unet", 1, space.class_count, **NETWORK)
-    return write_bundle(folder, network, "light_unet", NETWORK, space, PREPROCESSING, "start", "1.2", LICENCES,
+    network = build_network(network_name, 1, space.class_count, **NETWORK)
+    return write_bundle(folder, network, network_name, NETWORK, space, PREPROCESSING, "start", "1.2", LICENCES,
                         ["a data set"], {}, "Blocks.")
 
 
