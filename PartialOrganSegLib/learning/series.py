@@ -41,17 +41,19 @@ class CtImage:
     slices: tuple[Path, ...] = field(default=(), repr=False)
 
 
-def cts_of_folder(place: Path) -> tuple[list[CtImage], list[Problem]]:
-    """The CTs that have slices in this very folder, and why further ones cannot be read. A scout is none."""
+def cts_of_folder(place: Path, files: Sequence[Path]) -> tuple[list[CtImage], list[Problem]]:
+    """The CTs that have slices in this very folder, among its `files`, and why further ones cannot be read. A scout is
+    none."""
     cts: list[CtImage] = []
     problems: list[Problem] = []
     try:
         numbered = separate_series(place, _SILENT)
     except UserError as error:
         return [], [error.problem]
+    here = set(files)
     for number, series in numbered.items():
         # Those of folders below are found there.
-        if all(ct_slice.file.parent != place for ct_slice in series.slices):
+        if not any(ct_slice.file in here for ct_slice in series.slices):
             continue
         name = _name(number, series)
         try:
@@ -83,8 +85,12 @@ def _ct(place: Path, number: int, series: Series, name: str | None) -> CtImage:
 
 def write_folder(target: Path, slices: Sequence[Path]) -> Path:
     """Makes the folder of a series, of links to its slices, or of copies where the disk is another one; what was in it
-    before goes. Raises OSError."""
+    before goes. Gives the folder, which has a number where an earlier one cannot be removed. Raises OSError."""
     shutil.rmtree(target, ignore_errors=True)
+    wanted, number = target, 1
+    while target.exists():  # Windows removes no link to a file that must not be changed
+        number += 1
+        target = wanted.with_name(f"{wanted.name} {number}")
     target.mkdir(parents=True)
     for number, file in enumerate(slices, 1):
         name = file.name

@@ -103,7 +103,6 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
     result = Survey(folder)
     left_out = _LeftOut(folder, leave_out)
     folders = list(_folders(folder, left_out, output))
-    result.unused_patterns = [pattern for pattern in leave_out if pattern not in left_out.used]
     for number, (place, files) in enumerate(folders, 1):
         if _is_dataset(place):
             result.manifests.append(place)
@@ -113,8 +112,9 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
         if manifests:
             result.manifests += manifests
             continue
-        _look_into(place, files, result)
+        _look_into(place, files, left_out, result)
         reporter.progress("looking at the folder", number, len(folders))
+    result.unused_patterns = [pattern for pattern in leave_out if pattern not in left_out.used]
     return result
 
 
@@ -170,7 +170,7 @@ def _is_work(path: Path, output: Path | None) -> bool:
     return any((path / name).exists() for name in _OF_PROGRAMS)
 
 
-def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
+def _look_into(place: Path, files: Sequence[Path], left_out: _LeftOut, result: Survey) -> None:
     """Adds what the files of one folder are; slices of a DICOM series are one CT together."""
     images: list[Path] = []
     for file in files:
@@ -192,8 +192,9 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
                                            error.strerror or str(error)))
     # A report beside the folders of CTs is no series.
     if any(map(_is_image, images)):
-        cts, problems = cts_of_folder(place)
-        result.cts += cts
+        cts, problems = cts_of_folder(place, images)
+        # One of several series is left out by what a folder of its own would be called, too.
+        result.cts += [ct for ct in cts if not (ct.slices and left_out.holds(ct.path))]
         result.left_out += problems
 
 

@@ -147,6 +147,17 @@ def test_a_series_beside_the_folder_of_another_one_is_a_ct(tmp_path: Path) -> No
     assert {name: kind for name, (kind, _) in said(plan).items()} == {"1 arterial": "partial", "late": "unlabelled"}
 
 
+@pytest.mark.parametrize("pattern", ["2 venous", "venous *"])
+def test_one_of_several_series_is_left_out_by_its_name_or_that_of_its_files(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "Müller J"
+    into_one_folder(folder, {"arterial": "rtstruct", "venous": None})
+    assert [ct.path.name for ct in survey(folder).cts] == ["1 arterial", "2 venous"]
+    found = survey(folder, [pattern])
+    assert [ct.path.name for ct in found.cts] == ["1 arterial"]
+    assert not found.unused_patterns
+    assert survey(folder, ["3 late"]).unused_patterns == ["3 late"]
+
+
 def test_slices_are_copied_where_they_cannot_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("another disk")
