@@ -32,6 +32,15 @@ class Labelling:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def shown(self) -> set[str]:
+        """The organs of which something is known, a half of one or one of two as well."""
+        shown = {*self.annotated}
+        for names in (*self.label_map.values(), *self.split_left_right.values()):
+            if BACKGROUND not in names:
+                shown.update(names)
+        return shown
+
+    @property
     def files(self) -> list[Path]:
         """All that the case is labelled by."""
         files = [source.path for source in self.sources]
@@ -128,7 +137,7 @@ def _add_masks(dense: Sequence[NamedDrawing], organs: OrganList, result: Labelli
     result.kind = Kind.PARTIAL
     if not result.annotated:
         # One half of an organ, for one: where it is, is known, where it is not, is not.
-        result.annotated = _shown(result, organs)
+        result.annotated = [name for name in organs.space.names if name in result.shown]
         result.label_map[0] = [BACKGROUND, *organs.space.names]
     if not result.annotated:
         raise UserError(code=Code.NO_LABELS, subject=dense[0].drawing.path, expected="an organ to be learnt",
@@ -136,14 +145,6 @@ def _add_masks(dense: Sequence[NamedDrawing], organs: OrganList, result: Labelli
     # A segmentation's values mean nothing without a label map that names all of them.
     if not result.sources and dense[0].drawing.form is not Form.SEGMENTS:
         _drop_plain_values(result, organs)
-
-
-def _shown(result: Labelling, organs: OrganList) -> list[str]:
-    shown: set[str] = set()
-    for names in result.label_map.values():
-        if BACKGROUND not in names:
-            shown.update(names)
-    return [name for name in organs.space.names if name in shown]
 
 
 def _refuse_two_of_one_organ(dense: Sequence[NamedDrawing], organs: OrganList) -> None:

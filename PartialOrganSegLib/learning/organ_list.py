@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..datasets.structure_names import organs_named
 from ..errors import Code, UserError, did_you_mean
@@ -43,6 +43,7 @@ class OrganList:
         self.added: list[str] = []
         self.unknown: dict[str, None] = {}
         self._answers: dict[str, str] = {}
+        self._stated = {_new_organ(name) for name in new}  # organs that somebody asked for or lists
         for name in new:
             self._add(_new_organ(name))
         # While the names of `annotated` are looked up, nothing is left out yet.
@@ -59,6 +60,7 @@ class OrganList:
             raise UserError(code=Code.UNKNOWN_NAME, subject="--annotated", found=f"'{name}'",
                             expected="an organ that the model or the library knows",
                             hint=did_you_mean(name, all_names) or how_to_add(name))
+        self._stated.add(organs[0])
         return organs[0]
 
     @property
@@ -99,8 +101,15 @@ class OrganList:
 
     def declare(self, names: Sequence[str]) -> None:
         """Adds the organs of a manifest, whose author has named them."""
+        self._stated.update(names)
         for name in names:
             self._add(name)
+
+    def without_drawing(self, drawn: Collection[str]) -> list[str]:
+        """Takes back the added organs that nobody asked for or lists and that are not among those `drawn`."""
+        lost = [name for name in self.added if name not in self._stated and name not in drawn]
+        self.added = [name for name in self.added if name not in lost]
+        return lost
 
     def organs(self, name: str) -> tuple[str, ...]:
         """The organs that a name may mean, of those that are to be learnt; empty where it means none of them."""

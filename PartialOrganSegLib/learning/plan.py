@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -124,6 +124,8 @@ def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOpti
                                      hint=how_to_add(name)))
     for case in cases:
         plan.cases.append(_planned(case, named[case.name], organs, plan))
+    shown = set().union(*(case.labelling.shown for case in plan.cases))
+    _forget(organs.without_drawing(shown), plan.cases)
     plan.space, plan.new_organs = organs.space, organs.added
     _check_something_to_learn(plan)
     for problem in groups_of_one_name(plan.listed, [case.name for case in plan.cases]):
@@ -169,6 +171,14 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
     if case.ct.slices:
         image = write_folder(plan.output / SERIES / case.name, case.ct.slices)
     return PlannedCase(case.name, image, labelling, how)
+
+
+def _forget(organs: Collection[str], cases: Sequence[PlannedCase]) -> None:
+    """Takes organs out of the cases of which every structure was unfit: a model would be grown by what none shows."""
+    for case in cases:
+        labelling = case.labelling
+        labelling.label_map = {value: [name for name in names if name not in organs]
+                               for value, names in labelling.label_map.items()}
 
 
 def _labelled(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganList, plan: Plan) -> Labelling:

@@ -189,6 +189,18 @@ def test_a_tumour_that_cannot_be_used_takes_its_organ_along(tmp_path):
     assert not known_voxels(plan, plan.cases[0].name).get("liver", np.zeros(1)).any()
 
 
+def test_a_new_organ_of_which_nothing_can_be_used_is_none(tmp_path):
+    """Else the model would be grown, and every segmentation slower, by an organ that nobody showed it."""
+    folder = tmp_path / "Müller J"
+    StructureFile(folder).change("Colon", sparse, "Aorta")
+    plan = plan_of(folder, space=WORD16)
+    assert plan.new_organs == []
+    assert plan.space.names == WORD16.names
+    codes_of(plan)  # the label maps know of it no more
+    shutil.rmtree(folder / "learnt")
+    assert plan_of(folder, space=WORD16, new_organs=["aorta"]).new_organs == ["aorta"]  # asked for by name
+
+
 def test_structures_of_which_most_lie_beside_the_ct_are_refused(tmp_path):
     """They are of another CT."""
     folder = tmp_path / "Müller J"
