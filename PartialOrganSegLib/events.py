@@ -44,6 +44,16 @@ class Reporter:
         """Ends an open progress bar."""
 
 
+class CollectedWarnings(Reporter):
+    """Keeps the warnings of work that somebody else tells of, and nothing more."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str | Problem] = []
+
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(message)
+
+
 class JsonReporter(Reporter):
     """One JSON object a line: `{"event": "progress", "stage": "...", "done": 3, "total": 27, "eta_s": 41}`.
 

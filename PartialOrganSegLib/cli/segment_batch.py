@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,15 +53,17 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
     segmented = skipped = 0
     failed: list[tuple[Path | str, str]] = [(path, problem.text()) for path, problem in failures]
     try:
-        for number, outcome in enumerate(outcomes(segmenter, options, cases, reporter), 1):
-            files = outcome.case.outputs(options.output / outcome.case.place, segmenter.options.preview)
-            _report(outcome, files, f"{number}/{len(cases)}", reporter)
-            skipped += outcome.skipped
-            if outcome.record.error:
-                failed.append((outcome.case.path, outcome.record.error))
-            elif not outcome.skipped:
-                segmented += 1
-            reporter.progress("cases", number, len(cases))
+        # Closed at once when a run is cancelled: no process of it works on while the table is written.
+        with contextlib.closing(outcomes(segmenter, options, cases, reporter, _tell)) as results:
+            for number, outcome in enumerate(results, 1):
+                files = outcome.case.outputs(options.output / outcome.case.place, segmenter.options.preview)
+                _report(outcome, files, f"{number}/{len(cases)}", reporter)
+                skipped += outcome.skipped
+                if outcome.record.error:
+                    failed.append((outcome.case.path, outcome.record.error))
+                elif not outcome.skipped:
+                    segmented += 1
+                reporter.progress("cases", number, len(cases))
     finally:
         reporter.close()
         table = write_run_table(options.output)
@@ -71,6 +74,10 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
         summary += f": {', '.join(str(path) for path, _ in failed)}"
     print(one_line(f"{summary}; {table}"))
     return int(bool(failed))
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Reporter) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from PartialOrganSegLib.batch.limited import LimitedCaseSegmenter
+from PartialOrganSegLib.batch.apart import CaseSegmenterApart
 from PartialOrganSegLib.batch.options import BatchOptions
 from PartialOrganSegLib.errors import UsageError
 from PartialOrganSegLib.segmenting.options import SegmentOptions
@@ -116,7 +116,7 @@ def test_the_memory_of_the_process_that_works_is_looked_at(model, tmp_path, monk
     starter.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(starter))
     options = SegmentOptions(model=model, device="cpu")
-    segmenter = LimitedCaseSegmenter(options, BatchOptions(output=tmp_path, memory_limit=1), tmp_path / "log")
+    segmenter = CaseSegmenterApart(options, BatchOptions(output=tmp_path, memory_limit=1), tmp_path / "log")
     segmenter.prepare()
     try:
         started = [child for child in psutil.Process().children() if str(starter) in child.cmdline()]
