@@ -106,6 +106,15 @@ class Batch(Segment):
         return states, [(out / f"{name}.labels.nii.gz").read_bytes() for name in sorted(states)]
 
 
+class Beside(Batch):
+    """The cases two at a time, each in a process of its own, which ends with the one that is killed."""
+
+    name = "batch in two processes"
+
+    def words(self, out: Path) -> list[object]:
+        return [*super().words(out), "--workers", "2"]
+
+
 class Train(Command):
     name = "train"
 
@@ -179,7 +188,7 @@ class Install(Command):
         return load_bundle(out / "moody").metadata.version
 
 
-COMMANDS: tuple[type[Command], ...] = (Segment, Batch, Train, Finetune, Install)
+COMMANDS: tuple[type[Command], ...] = (Segment, Batch, Beside, Train, Finetune, Install)
 
 
 @dataclass
