@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="distribute the CTs with Ray: 'local' for this computer, 'auto' or HOST:PORT for a running "
                             "cluster")
     group.add_argument("--workers", metavar="N",
-                       help="with --ray: how many CTs to segment at the same time (default: one on each GPU, or one "
-                            "for every four cores)")
+                       help="how many CTs to segment at the same time, each in a process of its own (default: of four "
+                            "CTs and more one a free core, as memory allows; one with a GPU, --shard or --time-limit; "
+                            "with --ray one on each GPU, or one for every four cores)")
     group.add_argument("--time-limit", metavar="MINUTES",
                        help="a CT that takes longer fails, and the others go on")
     group.add_argument("--memory-limit", metavar="GIB",
