@@ -188,7 +188,8 @@ class Install(Command):
         return load_bundle(out / "moody").metadata.version
 
 
-COMMANDS: tuple[type[Command], ...] = (Segment, Batch, Beside, Train, Finetune, Install)
+COMMANDS: tuple[type[Command], ...] = (Segment, Batch, Train, Finetune, Install)
+SLOW_COMMANDS = (Beside,)  # whose processes take seconds to start
 
 
 @dataclass
@@ -285,4 +286,4 @@ def kill_trials(make: type[Command], folder: Path, server: ForkServer, seed: int
 
 
 if os.name == "nt":
-    COMMANDS = ()
+    COMMANDS = SLOW_COMMANDS = ()
