@@ -59,7 +59,7 @@ class Cases:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of a case; None where another run is working on it."""
+    """What became of a case; None where it comes last."""
 
     case: Case
     outcome: Outcome | None
@@ -81,7 +81,8 @@ def process_all(cases: Sequence[Case], batch: Batch, segments: Sequence[CaseSegm
     Raises UserError for what concerns every case.
     """
     work, answers = Cases(cases, len(segments), cores), queue.SimpleQueue[_Answer | _End]()
-    threads = [threading.Thread(target=_drive, args=(segment, work, batch, explain, answers)) for segment in segments]
+    threads = [threading.Thread(target=_drive, args=(segment, work, batch, explain, tried_again, answers))
+               for segment in segments]
     last: list[Case] = []
     told: set[Problem] = set()
     try:
@@ -90,7 +91,7 @@ def process_all(cases: Sequence[Case], batch: Batch, segments: Sequence[CaseSegm
         for answer in _answers(answers, len(threads), len(cases), reporter):
             if isinstance(answer, _End):
                 last += _left_by(answer, reporter)
-            elif answer.outcome is None or _code(answer.outcome) in tried_again:
+            elif answer.outcome is None:
                 last.append(answer.case)
             else:
                 yield _without_told(answer.outcome, told)
@@ -105,7 +106,7 @@ def process_all(cases: Sequence[Case], batch: Batch, segments: Sequence[CaseSegm
         yield from local.process_all(last, batch, alone, explain, reporter)
 
 
-def _drive(segment: CaseSegmenterApart, work: Cases, batch: Batch, explain: Explain,
+def _drive(segment: CaseSegmenterApart, work: Cases, batch: Batch, explain: Explain, tried_again: Collection[Code],
            answers: queue.SimpleQueue[_Answer | _End]) -> None:
     """Has one case after the other segmented, until none is left or something ends that."""
     case, end = None, _End()
@@ -115,9 +116,10 @@ def _drive(segment: CaseSegmenterApart, work: Cases, batch: Batch, explain: Expl
             warnings = CollectedWarnings()
             outcome = process_case(case, batch, segment, explain, warnings)
             work.end()
-            if outcome is not None:
-                outcome = replace(outcome, warnings=warnings.warnings)
-            answers.put(_Answer(case, outcome))
+            if outcome is None or (outcome.problem is not None and outcome.problem.code in tried_again):
+                answers.put(_Answer(case, None))
+            else:
+                answers.put(_Answer(case, replace(outcome, warnings=warnings.warnings)))
     except BaseException as error:  # of every kind: the main thread is where it belongs
         end = _End(case, error)
     finally:
@@ -154,10 +156,6 @@ def _left_by(end: _End, reporter: Reporter) -> list[Case]:
     assert end.case is not None
     reporter.warning(replace(end.error.problem, hint="the others go on"))
     return [end.case]
-
-
-def _code(outcome: Outcome) -> Code | None:
-    return None if outcome.problem is None else outcome.problem.code
 
 
 def _without_told(outcome: Outcome, told: set[Problem]) -> Outcome:

@@ -99,10 +99,12 @@ def process_case(case: Case, batch: Batch, segment: Segment, explain: Explain, r
             return _CaseWork(case, batch, explain, usage, broken_off).run(segment, reporter)
 
 
-def finished_by_record(case: Case, batch: Batch) -> bool:
-    """Whether a case will be skipped unless its CT or its results were changed, at which nobody looks here."""
+def seems_settled(case: Case, batch: Batch) -> bool:
+    """Whether a case will be skipped or refused, unless its CT or its results were changed: nobody looks at these here.
+    """
     if not batch.resume:
-        return False
+        files = case.outputs(batch.output / case.place, batch.preview).values()
+        return not batch.overwrite and any(map(os.path.exists, files))
     record = read_record(record_file(batch.output, case.title))
     return (record is not None and record.state == DONE and record.made_from.get("model") == batch.model
             and record.made_from.get("settings") == dict(batch.settings))

@@ -18,9 +18,10 @@ from ..segmenting.free_memory import free_memory
 from .cases import Case
 from .messages import Ready
 from .options import BatchOptions
-from .processing import Batch, finished_by_record
+from .processing import Batch, seems_settled
 
-# Measured: of fewer CTs all are done as soon by one process, as others take seconds to start.
+# Of three CTs two cores have as much to wait, for the second process to start and for the one that has the last CT (by
+# the times of runs and shards in docs/results/speed.md).
 LEAST_CASES = 4
 
 
@@ -37,7 +38,7 @@ def plan(cases: Sequence[Case], batch: Batch, options: BatchOptions, device: str
     """How many processes are worth while, before the first of them has said what it needs."""
     if len(cases) < 2 or not (options.workers or _worth_while(options, device, len(cases))):
         return Plan()
-    to_do = sum(not finished_by_record(case, batch) for case in cases)
+    to_do = sum(not seems_settled(case, batch) for case in cases)
     most = options.workers
     if most is None:
         if not _worth_while(options, device, to_do):

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from PartialOrganSegLib.batch.locks import case_lock
+from PartialOrganSegLib.segmenting.cores import usable_cores
 from Testing.helpers.batch_data import hidden, table
 from Testing.helpers.moody_network import (
     CRASHES_HU,
@@ -148,18 +149,19 @@ def test_a_case_in_other_hands_comes_last_and_is_waited_for(model, tmp_path):
     assert [line.split()[1] for line in text.splitlines()[1:4]][-1] == "a:"
 
 
-def test_programs_are_told_how_many_cts_are_done(model, tmp_path):
+@pytest.mark.skipif(usable_cores() < 2, reason="one core")
+def test_programs_are_told_how_many_cts_are_done_and_nobody_has_to_ask_for_two_processes(model, tmp_path):
     cts = tmp_path / "cts"
-    for name in "abc":
+    for name in "abcd":
         write_moody_ct(cts / f"{name}.nii.gz")
-    ended = segment(cts, "-o", tmp_path / "out", "--model", model, "--workers", "2", "--json-events")
+    ended = segment(cts, "-o", tmp_path / "out", "--model", model, "--json-events", OMP_NUM_THREADS=2)
     events = list(map(json.loads, ended.stdout.splitlines()))
     progress = [event for event in events if event["event"] == "progress"]
-    assert {(event["stage"], event["total"]) for event in progress} == {("cases", 3)}
+    assert {(event["stage"], event["total"]) for event in progress} == {("cases", 4)}
     done = [event["done"] for event in progress]
-    assert (done[0], done[-1]) == (0, 3)
+    assert (done[0], done[-1]) == (0, 4)
     assert done == sorted(done)
-    assert sorted(event["name"] for event in events if event["event"] == "result" and "name" in event) == list("abc")
+    assert sorted(event["name"] for event in events if event["event"] == "result" and "name" in event) == list("abcd")
     assert TOLD in ended.stderr
 
 

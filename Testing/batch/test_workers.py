@@ -39,8 +39,9 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return limits
 
 
-def planned(output: Path, count: int, device: str = "cpu", resume: bool = False, **options: object) -> Plan:
-    batch = Batch(output, "model", {"fast": False}, True, False, resume)
+def planned(output: Path, count: int, device: str = "cpu", resume: bool = False, overwrite: bool = False,
+            **options: object) -> Plan:
+    batch = Batch(output, "model", {"fast": False}, True, overwrite, resume)
     return plan(CASES[:count], batch, BatchOptions(output=output, resume=resume, **options), device)
 
 
@@ -72,8 +73,13 @@ def test_finished_cases_need_no_process(eight_cores, tmp_path):
         write_record(tmp_path, Record(case.title, "ct", state, made_from | others))
     assert planned(tmp_path, 10, resume=True).processes == 1
     assert planned(tmp_path, 10, resume=True, workers=8) == Plan(2, 2, 8)
-    # Without --resume all are refused or made anew.
+    # Without --resume what has results is refused.
     assert planned(tmp_path, 10).to_do == 10
+    for case in CASES[:8]:
+        (tmp_path / f"{case.name}.labels.nii.gz").touch()
+    assert planned(tmp_path, 10).processes == 1
+    assert planned(tmp_path, 10, workers=8).to_do == 2
+    assert planned(tmp_path, 10, overwrite=True).to_do == 10
 
 
 @pytest.mark.parametrize(("free", "device", "workers_", "expected"), [
