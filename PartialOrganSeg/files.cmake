@@ -155,6 +155,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/apart.py
+  PartialOrganSegLib/batch/beside.py
   PartialOrganSegLib/batch/case_list.py
   PartialOrganSegLib/batch/case_process.py
   PartialOrganSegLib/batch/case_segmenter.py
@@ -163,7 +165,6 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/earlier_names.py
   PartialOrganSegLib/batch/file_names.py
   PartialOrganSegLib/batch/fingerprint.py
-  PartialOrganSegLib/batch/limited.py
   PartialOrganSegLib/batch/local.py
   PartialOrganSegLib/batch/locks.py
   PartialOrganSegLib/batch/measuring.py
@@ -174,6 +175,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/run.py
   PartialOrganSegLib/batch/run_table.py
   PartialOrganSegLib/batch/sharding.py
+  PartialOrganSegLib/batch/workers.py
   PartialOrganSegLib/bounded_file.py
   PartialOrganSegLib/cancelling.py
   PartialOrganSegLib/cli/__init__.py
@@ -446,8 +448,10 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/body_regions.py
   PartialOrganSegLib/segmenting/bundle_predictor.py
   PartialOrganSegLib/segmenting/check_kinds.py
+  PartialOrganSegLib/segmenting/cores.py
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
+  PartialOrganSegLib/segmenting/free_memory.py
   PartialOrganSegLib/segmenting/joined.py
   PartialOrganSegLib/segmenting/member_predictor.py
   PartialOrganSegLib/segmenting/memory.py

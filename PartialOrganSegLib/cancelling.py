@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -71,7 +73,14 @@ def ignore_signals() -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds a cancellation back until the block is done. For moments only."""
+    """Holds a cancellation back until the block is done. For moments only.
+
+    In another thread than the main one this does nothing: signals interrupt the main thread alone, which has to wait
+    for the others.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     _State.held = True
     try:
         yield
@@ -80,3 +89,19 @@ def uninterrupted() -> Iterator[None]:
     if _State.pending:
         _State.pending = False
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Inside, the signals that cancel do not reach this thread, nor, for good, a process that is started meanwhile.
+
+    They come afterwards. On Windows, which cannot hold them, nothing is done.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -44,6 +44,16 @@ class Reporter:
         """Ends an open progress bar."""
 
 
+class CollectedWarnings(Reporter):
+    """Keeps the warnings of work that somebody else tells of, and nothing more."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str | Problem] = []
+
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(message)
+
+
 class JsonReporter(Reporter):
     """One JSON object a line: `{"event": "progress", "stage": "...", "done": 3, "total": 27, "eta_s": 41}`.
 
@@ -102,15 +112,21 @@ class ConsoleReporter(Reporter):
         self._bar: tqdm | None = None
         self._stage = ""
         self._began = self._last_line = time.monotonic()
+        self._first, self._since = 0, 0.0  # what was done when the stage's bar was first shown, and when, for tqdm
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        self.position = stage, done, total
+        before, self.position = self.position, (stage, done, total)
         if not sys.stderr.isatty():  # in a log file a bar would be thousands of lines
             self._line_of_progress(stage, done, total)
             return
         if self._bar is None or stage != self._stage or self._bar.total != total:
+            # Closed for a line that was printed: the time goes on, or what is left of it would be of nothing.
+            goes_on = self._bar is None and before is not None and before[::2] == (stage, total) and done >= before[1]
             self.close()
-            self._bar, self._stage = tqdm(total=total, desc=stage, leave=False, file=sys.stderr), stage
+            self._bar, self._stage = tqdm(total=total, desc=stage, leave=False, file=sys.stderr, initial=done), stage
+            if not goes_on:
+                self._first, self._since = done, self._bar.start_t
+            self._bar.initial, self._bar.start_t = self._first, self._since
         self._bar.update(done - self._bar.n)
 
     def _line_of_progress(self, stage: str, done: int, total: int) -> None:

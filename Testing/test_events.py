@@ -55,3 +55,31 @@ def test_without_a_terminal_quick_work_prints_nothing(capsys: pytest.CaptureFixt
     for step in range(200):
         reporter.progress("training", step, 200)
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_that_gave_way_to_a_line_goes_on_with_its_time(monkeypatch: pytest.MonkeyPatch):
+    """Of four CTs one was done after 10 s: after 12 s the others need 36 s, whatever was printed in between."""
+    now = [1000.0]
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(events.sys, "stderr", terminal)
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    reporter = ConsoleReporter()
+
+    def shown(seconds: float, stage: str, done: int) -> str:
+        now[0] += seconds
+        reporter.progress(stage, done, 4)
+        return terminal.getvalue().rpartition("\r")[2]
+
+    shown(0, "cases", 0)
+    now[0] += 10
+    reporter.close()
+    shown(0, "cases", 1)
+    assert "1/4 [00:12<00:36" in shown(2, "cases", 1)
+    # The next CT's windows are another matter, and so is a stage that begins again.
+    reporter.close()
+    shown(0, "segment", 1)
+    assert "2/4 [00:05<00:10" in shown(5, "segment", 2)
+    reporter.close()
+    shown(0, "segment", 0)
+    assert "1/4 [00:03<00:0" in shown(3, "segment", 1)

@@ -1,4 +1,4 @@
-"""The process in which `LimitedCaseSegmenter` has cases segmented: `python -m PartialOrganSegLib.batch.case_process`.
+"""The process in which `CaseSegmenterApart` has cases segmented: `python -m PartialOrganSegLib.batch.case_process`.
 
 Tasks come through stdin, answers go through stdout; whatever libraries print goes to stderr. It ends with the
 process that started it.
@@ -6,16 +6,19 @@ process that started it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
 import threading
+import warnings
 from typing import BinaryIO
 
 from .. import logfile
 from ..cancelling import ignore_signals
 from ..errors import Problem, UserError
 from ..events import Reporter
+from ..process_settings import collect_garbage_less_often, give_back_large_blocks
 from ..segmenting.segmenter import Segmenter
 from .case_segmenter import write_all_but_dicom
 from .messages import Answer, Failed, Progress, Ready, Start, Task, Warned, Written, read_message, write_message
@@ -40,6 +43,9 @@ class _Answers(Reporter):
 def main() -> None:
     """Segments what comes until nobody asks any more."""
     ignore_signals()  # a cancelled run ends this process itself
+    collect_garbage_less_often()
+    give_back_large_blocks()
+    _leave_to_the_run()
     answers = _Answers(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
     start: Start = read_message(sys.stdin.buffer)
@@ -51,14 +57,29 @@ def main() -> None:
     except Exception as error:
         answers.send(Failed(_problem_of_start(error, start)))
         return
-    answers.send(Ready(os.getpid()))
+    answers.send(_ready(segmenter))
     while True:
         _segment(segmenter, tasks.get(), start, answers)
 
 
+def _ready(segmenter: Segmenter) -> Ready:
+    from ..segmenting.memory import LARGE_CT, estimate_memory
+
+    return Ready(os.getpid(), segmenter.predictor.device.type, estimate_memory(LARGE_CT, segmenter.bundle))
+
+
+def _leave_to_the_run() -> None:
+    """Lets the run alone warn of former names, once, and nobody of headers, as in a run without this process."""
+    warnings.filterwarnings("ignore", "(?s).*found its former", FutureWarning)
+    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\b")
+
+
 def _segment(segmenter: Segmenter, task: Task, start: Start, answers: _Answers) -> None:
+    from ..segmenting.threads import threads
+
     try:
-        result = segmenter(task.case.path, series=task.case.series, reporter=answers)
+        with contextlib.nullcontext() if task.threads is None else threads(task.threads):
+            result = segmenter(task.case.path, series=task.case.series, reporter=answers)
         not_written = write_all_but_dicom(result, task.files)
         answers.send(Written(result.organ_events, not_written))
     except Exception as error:

@@ -11,14 +11,14 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import psutil
 
 from ..errors import Code, Problem, UserError
-from ..events import Reporter
+from ..events import CollectedWarnings, Reporter
 from .cases import Case
 from .processing import Batch, Explain, Outcome, Segment, process_case
 from .records import FAILED, Record, read_record, record_file, write_record
@@ -33,16 +33,6 @@ LOCAL = "local"
 CORES_PER_WORKER = 4  # beyond that a window of the light networks hardly gets faster
 MAX_TRIES = 3  # a case that kills its worker so often is itself the cause
 MAX_START_TRIES = 3
-
-
-class _CollectedWarnings(Reporter):
-    """Collects the warnings of a case, which travel back with its outcome."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str | Problem] = []
-
-    def warning(self, message: str | Problem) -> None:
-        self.warnings.append(message)
 
 
 class _Worker:
@@ -60,7 +50,7 @@ class _Worker:
         """Returns once the process runs and has loaded the model."""
 
     def process_case(self, case: Case, wait: bool) -> Outcome | None:
-        reporter = _CollectedWarnings()
+        reporter = CollectedWarnings()
         outcome = process_case(case, self._batch, self._segment, self._explain, reporter, wait)
         if outcome is None:
             return None
@@ -75,7 +65,7 @@ class _Task:
 
 
 def process_all(cases: Sequence[Case], batch: Batch, make_parts: MakeParts, address: str, workers: int | None,
-                gpus: bool, reporter: Reporter) -> Iterator[Outcome]:
+                gpus: bool, reporter: Reporter) -> Generator[Outcome]:
     """Outcomes as they come; `make_parts()` runs in a worker's process and makes what it works with.
 
     `workers` processes, each with a GPU if the cluster has any and `gpus` allows them. Raises UserError without Ray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from ..events import Reporter
 from .cases import Case
@@ -11,7 +11,7 @@ from .processing import Batch, Explain, Outcome, Segment, process_case
 
 
 def process_all(cases: Sequence[Case], batch: Batch, segment: Segment, explain: Explain,
-                reporter: Reporter) -> Iterator[Outcome]:
+                reporter: Reporter) -> Generator[Outcome]:
     """Outcomes as they come.
 
     Cases that another process is working on come last: either they are finished by then, or that process has ended

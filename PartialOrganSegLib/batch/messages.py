@@ -23,17 +23,22 @@ class Start:
 
 @dataclass(frozen=True)
 class Task:
-    """To the process: a case, and where each kind of its results goes."""
+    """To the process: a case, where each kind of its results goes, and how many threads may work on it at most
+    (None: as many as PyTorch takes)."""
 
     case: Case
     files: dict[str, Path]
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The network is loaded, by the process with this number."""
+    """The network is loaded, by the process with this number, on a device such as "cpu". Segmenting a large CT takes at
+    most so many bytes of memory."""
 
     process_id: int
+    device: str
+    memory: int
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from .sharding import Shard
 class BatchOptions:
     """`output`: the folder of the results. `resume`: skip CTs that are finished: same content, model and settings.
     `shard`: only the K-th of N parts, also as text "3/16". `ray`: the address of a Ray cluster, "local" for this
-    computer, "auto" or HOST:PORT; `workers` on it (default: one a GPU, else one for four cores). `time_limit` (minutes)
-    and `memory_limit` (GiB) of each CT: one that takes more fails, and the others go on.
+    computer, "auto" or HOST:PORT. `workers`: how many CTs at a time, each in a process of its own (default: here see
+    `workers.plan`, on a cluster one a GPU, else one for four cores). `time_limit` (minutes) and `memory_limit` (GiB) of
+    each CT: one that takes more fails, and the others go on.
 
     Raises UsageError for a value that cannot be.
 

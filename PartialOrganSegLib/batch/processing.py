@@ -99,6 +99,17 @@ def process_case(case: Case, batch: Batch, segment: Segment, explain: Explain, r
             return _CaseWork(case, batch, explain, usage, broken_off).run(segment, reporter)
 
 
+def seems_settled(case: Case, batch: Batch) -> bool:
+    """Whether a case will be skipped or refused, unless its CT or its results were changed: nobody looks at these here.
+    """
+    if not batch.resume:
+        files = case.outputs(batch.output / case.place, batch.preview).values()
+        return not batch.overwrite and any(map(os.path.exists, files))
+    record = read_record(record_file(batch.output, case.title))
+    return (record is not None and record.state == DONE and record.made_from.get("model") == batch.model
+            and record.made_from.get("settings") == dict(batch.settings))
+
+
 class _CaseWork:
     """One locked case: what earlier runs left of it, and what this run makes of it."""
 

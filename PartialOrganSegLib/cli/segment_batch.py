@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="distribute the CTs with Ray: 'local' for this computer, 'auto' or HOST:PORT for a running "
                             "cluster")
     group.add_argument("--workers", metavar="N",
-                       help="with --ray: how many CTs to segment at the same time (default: one on each GPU, or one "
-                            "for every four cores)")
+                       help="how many CTs to segment at the same time, each in a process of its own (default: of four "
+                            "CTs and more one a free core, as memory allows; one with a GPU, --shard or --time-limit; "
+                            "with --ray one on each GPU, or one for every four cores)")
     group.add_argument("--time-limit", metavar="MINUTES",
                        help="a CT that takes longer fails, and the others go on")
     group.add_argument("--memory-limit", metavar="GIB",
@@ -52,15 +54,17 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
     segmented = skipped = 0
     failed: list[tuple[Path | str, str]] = [(path, problem.text()) for path, problem in failures]
     try:
-        for number, outcome in enumerate(outcomes(segmenter, options, cases, reporter), 1):
-            files = outcome.case.outputs(options.output / outcome.case.place, segmenter.options.preview)
-            _report(outcome, files, f"{number}/{len(cases)}", reporter)
-            skipped += outcome.skipped
-            if outcome.record.error:
-                failed.append((outcome.case.path, outcome.record.error))
-            elif not outcome.skipped:
-                segmented += 1
-            reporter.progress("cases", number, len(cases))
+        # Closed at once when a run is cancelled: no process of it works on while the table is written.
+        with contextlib.closing(outcomes(segmenter, options, cases, reporter, _tell)) as results:
+            for number, outcome in enumerate(results, 1):
+                files = outcome.case.outputs(options.output / outcome.case.place, segmenter.options.preview)
+                _report(outcome, files, f"{number}/{len(cases)}", reporter)
+                skipped += outcome.skipped
+                if outcome.record.error:
+                    failed.append((outcome.case.path, outcome.record.error))
+                elif not outcome.skipped:
+                    segmented += 1
+                reporter.progress("cases", number, len(cases))
     finally:
         reporter.close()
         table = write_run_table(options.output)
@@ -71,6 +75,10 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
         summary += f": {', '.join(str(path) for path, _ in failed)}"
     print(one_line(f"{summary}; {table}"))
     return int(bool(failed))
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Reporter) -> None:

@@ -1,4 +1,4 @@
-"""As many threads for the training as there are cores that nobody else uses; see `segmenting.threads` for why.
+"""As many threads for the training as there are cores that nobody else uses; see `segmenting.cores` for why.
 
 Where threads sleep while they wait (`process_settings.let_threads_sleep`, as those of the command do on Linux), all of
 them are as fast or faster, however busy the machine is, and their number stays.
@@ -15,7 +15,8 @@ import psutil
 import torch
 
 from ..process_settings import threads_sleep
-from ..segmenting.threads import Load, threads, usable_cores
+from ..segmenting.cores import Load, usable_cores
+from ..segmenting.threads import threads
 
 # Looks at the machine's load that are closer together than this say little.
 LOOK_S = 5.0

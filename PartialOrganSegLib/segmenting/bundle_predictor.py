@@ -17,10 +17,10 @@ from ..models.bundle import Bundle
 from ..networks import channels_last
 from ..networks.precision import computing_in
 from .backend import choose_precision
+from .cores import Threads
 from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
 from .scores import mean_probabilities
-from .threads import Threads
 from .timing import timed
 from .window_layout import plan, round_up
 from .windows import window_scores

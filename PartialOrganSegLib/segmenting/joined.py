@@ -16,11 +16,11 @@ from ..events import Reporter
 from ..imaging.shapes import LabelMap, Shape3, Spacing3
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
+from .cores import Threads
 from .member_predictor import MemberPredictor, SliceShares
 from .patient import finish, locate
 from .scores import LEAST_PROBABILITY
 from .sparse_scores import ScoreTable, SparseScores
-from .threads import Threads
 from .timing import timed
 
 

@@ -21,6 +21,8 @@ ACTIVATION_BYTES = 250
 NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES = 20, 12
 NEAR_ORGANS = 0.5  # of a joined model's voxels have scores at most, in a body full of organs
 MIB = 1 << 20
+# Of 40 cm each way: what a run counts with that has not seen its CTs yet.
+LARGE_CT = Grid((512, 512, 200), (0.8, 0.8, 2.0))
 
 
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:

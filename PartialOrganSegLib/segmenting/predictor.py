@@ -17,12 +17,13 @@ from ..models.combining import MEAN, VOTE
 from ..models.ensemble import check_mean
 from .backend import choose_device
 from .bundle_predictor import BundlePredictor
+from .cores import Load, choose_threads
 from .joined import JoinedPredictor
 from .memory import check_memory
 from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
 from .scores import OrganEntropy
-from .threads import Load, choose_threads, threads
+from .threads import threads
 from .voting import VotingPredictor
 
 Method: TypeAlias = BundlePredictor | NNUNetPredictor | JoinedPredictor
@@ -100,7 +101,7 @@ class Predictor:
                                      found=f"{count} networks: a CT takes about {count} times as long as with one"))
         seconds: dict[str, float] = {}
         self._method.threads = choose_threads(self._load, torch.get_num_threads())
-        # See `threads`: short operations lose more to waiting for each other than several threads gain.
+        # See `cores`: short operations lose more to waiting for each other than several threads gain.
         with threads(1):
             native, entropy = self._method.segment(ct, written, seconds, reporter)
         # Organs that are not written competed all the same, but nobody asked for their entropy.

@@ -16,7 +16,7 @@ from ..events import Reporter
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
-from .threads import Threads
+from .cores import Threads
 from .timing import timed
 
 

@@ -8,14 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from PartialOrganSegLib.batch.limited import LimitedCaseSegmenter
+from PartialOrganSegLib.batch.apart import CaseSegmenterApart
 from PartialOrganSegLib.batch.options import BatchOptions
 from PartialOrganSegLib.errors import UsageError
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from Testing.helpers.batch_data import hidden, table
+from Testing.helpers.dicom_files import write_slices
 from Testing.helpers.moody_network import CRASHES_HU, EATS_HU, ENDLESS_HU, moody_bundle, write_moody_ct
 from Testing.helpers.repository import ROOT
 
@@ -108,6 +110,18 @@ def test_a_device_that_is_not_there_is_said_once_for_all(model, tmp_path):
     assert "cuda:77" in line
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_what_pydicom_says_of_headers_is_not_shown_by_the_process_either(model, tmp_path):
+    hu = np.full((20, 20, 20), -1000, np.int16)
+    hu[2:-2, 2:-2, 2:-2] = 10
+    # No component of a UID begins with 0.
+    write_slices(tmp_path / "ct", hu, StudyInstanceUID="1.2.03.4")
+    words = command(tmp_path / "ct", "-o", tmp_path / "out", "--model", model, "--time-limit", "5", "--dicom", "seg")
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "UserWarning" not in ended.stderr
+
+
 def test_the_memory_of_the_process_that_works_is_looked_at(model, tmp_path, monkeypatch):
     """As on Windows, where a virtual environment's python.exe only starts the real one and waits for it."""
     starter = tmp_path / "Scripts Jürgen" / "python"
@@ -116,7 +130,7 @@ def test_the_memory_of_the_process_that_works_is_looked_at(model, tmp_path, monk
     starter.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(starter))
     options = SegmentOptions(model=model, device="cpu")
-    segmenter = LimitedCaseSegmenter(options, BatchOptions(output=tmp_path, memory_limit=1), tmp_path / "log")
+    segmenter = CaseSegmenterApart(options, BatchOptions(output=tmp_path, memory_limit=1), tmp_path / "log")
     segmenter.prepare()
     try:
         started = [child for child in psutil.Process().children() if str(starter) in child.cmdline()]

@@ -29,7 +29,7 @@ PROBLEM = Problem(Code.WORKER_DIED, "a, b", "more", "less", "try\nagain", Severi
 MESSAGES = [
     Start(SegmentOptions(model=(Path("a"), "b"), organs="liver,spleen", scales=(1.0, 1.2)), Path("log ü")),
     Task(Case(ODD, "ct", "2", "place", ("seg", "rtstruct")), {"labelmap": ODD}),
-    Ready(7), Progress("forward", 1, 3), Warned("plain"), Warned(PROBLEM), Failed(PROBLEM),
+    Ready(7, "cpu", 3 << 30), Progress("forward", 1, 3), Warned("plain"), Warned(PROBLEM), Failed(PROBLEM),
     Written([{"organ": "liver", "ml": 1.5, "checks": ["small"], "entropy": None}], PROBLEM),
 ]
 
@@ -39,10 +39,10 @@ def test_a_message_arrives_as_it_was_sent(message: object) -> None:
     pipe = io.BytesIO()
     write_message(message, pipe)
     # A second message behind it: the first must end where it ends.
-    write_message(Ready(7), pipe)
+    write_message(Ready(7, "cpu", 3 << 30), pipe)
     pipe.seek(0)
     assert read_message(pipe) == message
-    assert read_message(pipe) == Ready(7)
+    assert read_message(pipe) == Ready(7, "cpu", 3 << 30)
     with pytest.raises(EOFError):
         read_message(pipe)
 

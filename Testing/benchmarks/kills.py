@@ -2,11 +2,11 @@
 
     python Testing/benchmarks/kills.py --kills 100 --seed 1 --json Resources/figures/kills.json
 
-For segment (one CT), segment over several CTs, train, finetune and `models install --replace`. A process is killed
-(SIGKILL) right before a random change of the disk, or after a random time; up to three times in one folder. Afterwards
-the command is started as a user would start it again. Wrong is: a result that differs from the uninterrupted one, a
-command that does not come to its end, a model that is neither the old nor the new one at any moment, a file left
-behind. The exit code is 1 where anything was wrong.
+For segment (one CT), segment over several CTs, in one process and in two, train, finetune and `models install
+--replace`. A process is killed (SIGKILL) right before a random change of the disk, or after a random time; up to three
+times in one folder. Afterwards the command is started as a user would start it again. Wrong is: a result that differs
+from the uninterrupted one, a command that does not come to its end, a model that is neither the old nor the new one at
+any moment, a file left behind. The exit code is 1 where anything was wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from Testing.helpers.figure_rows import keep_rows
 from Testing.helpers.fork_server import ForkServer
-from Testing.helpers.kill_trials import COMMANDS, kill_trials
+from Testing.helpers.kill_trials import COMMANDS, SLOW_COMMANDS, kill_trials
 
 
 def main() -> int:
@@ -30,8 +30,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     parser.add_argument("--commands", default="", help="some of them, with commas between (default: all)")
     arguments = parser.parse_args()
-    chosen = arguments.commands.split(",") if arguments.commands else [make.name for make in COMMANDS]
-    commands = {make.name: make for make in COMMANDS}
+    commands = {make.name: make for make in (*COMMANDS, *SLOW_COMMANDS)}
+    chosen = arguments.commands.split(",") if arguments.commands else list(commands)
     wrong: list[str] = []
     rows, kills = [], 0
     print("| command | starts | kills | wrong | seconds |\n|---|---|---|---|---|")

@@ -19,8 +19,8 @@ import numpy as np
 
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.segmenting.cores import usable_cores
 from PartialOrganSegLib.segmenting.predictor import Predictor
-from PartialOrganSegLib.segmenting.threads import usable_cores
 from Testing.helpers.busy_neighbours import busy_neighbours
 from Testing.helpers.figure_rows import keep_rows
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from PartialOrganSegLib.process_settings import WAIT_POLICY, ask_for_large_pages
-from PartialOrganSegLib.segmenting.threads import usable_cores
+from PartialOrganSegLib.segmenting.cores import usable_cores
 from Testing.helpers.busy_neighbours import busy_neighbours
 from Testing.helpers.figure_rows import keep_rows
 

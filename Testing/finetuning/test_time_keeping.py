@@ -27,7 +27,8 @@ from PartialOrganSegLib.finetuning.time_keeping import WRITING_S, TimeKeeper
 from PartialOrganSegLib.finetuning.used_time import UsedTime
 from PartialOrganSegLib.process_settings import WAIT_POLICY
 from PartialOrganSegLib.resources import resource
-from PartialOrganSegLib.segmenting import threads as segmenting_threads
+from PartialOrganSegLib.segmenting import cores as segmenting_cores
+from PartialOrganSegLib.segmenting.threads import threads
 from PartialOrganSegLib.training.checkpoint import load_checkpoint
 from PartialOrganSegLib.training.hooks import StepReport
 from Testing.helpers.finetune_data import QUICK, RunListener, ct_of, only, small_phantom, write_cases, write_start
@@ -275,9 +276,9 @@ def test_threads_follow_the_load_but_not_that_of_our_own_loaders(monkeypatch):
     monkeypatch.setattr("PartialOrganSegLib.finetuning.free_cores.os.cpu_count", lambda: 4)
     monkeypatch.setattr("PartialOrganSegLib.finetuning.free_cores.usable_cores", lambda: 4)
     busy = SimpleNamespace(others=0.0, children=0.0)
-    monkeypatch.setattr(segmenting_threads.Load, "cores_of_others", lambda self: busy.others)
+    monkeypatch.setattr(segmenting_cores.Load, "cores_of_others", lambda self: busy.others)
     monkeypatch.setattr("PartialOrganSegLib.finetuning.free_cores._children_s", lambda: busy.children)
-    with segmenting_threads.threads(4):
+    with threads(4):
         cores = FreeCores(torch.device("cpu"))
         with cores.following():
             for others, children_s, count in ((1.0, 0.0, 3), (1.0, 10.0, 4), (9.0, 10.0, 1), (0.0, 10.0, 4)):

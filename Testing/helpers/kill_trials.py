@@ -106,6 +106,15 @@ class Batch(Segment):
         return states, [(out / f"{name}.labels.nii.gz").read_bytes() for name in sorted(states)]
 
 
+class Beside(Batch):
+    """The cases two at a time, each in a process of its own, which ends with the one that is killed."""
+
+    name = "batch in two processes"
+
+    def words(self, out: Path) -> list[object]:
+        return [*super().words(out), "--workers", "2"]
+
+
 class Train(Command):
     name = "train"
 
@@ -180,6 +189,7 @@ class Install(Command):
 
 
 COMMANDS: tuple[type[Command], ...] = (Segment, Batch, Train, Finetune, Install)
+SLOW_COMMANDS = (Beside,)  # whose processes take seconds to start
 
 
 @dataclass
@@ -276,4 +286,4 @@ def kill_trials(make: type[Command], folder: Path, server: ForkServer, seed: int
 
 
 if os.name == "nt":
-    COMMANDS = ()
+    COMMANDS = SLOW_COMMANDS = ()

@@ -14,9 +14,9 @@ from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.segmenting import threads as module
+from PartialOrganSegLib.segmenting import cores as module
+from PartialOrganSegLib.segmenting.cores import Threads
 from PartialOrganSegLib.segmenting.predictor import Predictor
-from PartialOrganSegLib.segmenting.threads import Threads
 
 
 class OtherPrograms:

@@ -24,8 +24,9 @@ from ...models.metadata import NNUNetEntry
 from ...networks.nnunet_v2 import NNUNetV2
 from ...networks.precision import computing_in
 from ..backend import choose_precision
+from ..cores import Threads
 from ..scores import best_classes, mean_entropy, mean_logits
-from ..threads import Threads, threads
+from ..threads import threads
 from ..timing import Stopwatch, timed
 from .normalisation import Normalised
 from .resampling import places, resample, target_shape, thick_axis

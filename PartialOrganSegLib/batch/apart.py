@@ -1,4 +1,4 @@
-"""Cases in a process apart, which may be ended: with a time limit and a memory limit for each."""
+"""Cases in a process apart, which may be ended: beyond a time limit or a memory limit, or from another thread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import psutil
 
+from ..cancelling import signals_held
 from ..errors import Code, UserError
 from ..events import Reporter
 from ..outputs import all_at_once
@@ -43,17 +44,28 @@ GIB = 1 << 30
 _MODULE = "PartialOrganSegLib.batch.case_process"
 
 
-class LimitedCaseSegmenter:
+class StoppedError(BaseException):
+    """Ends a segmenter's work that another thread stopped: as KeyboardInterrupt, no fault of a case."""
+
+
+class CaseSegmenterApart:
     """Segments cases as `CaseSegmenter` does, in a process that is killed when a case takes more than `options` allow.
 
     The next case gets a new process. Close it.
     """
+
+    threads: int | None = None  # of the next case at most; None: as many as PyTorch takes
 
     def __init__(self, segment_options: SegmentOptions, options: BatchOptions, log: Path) -> None:
         self._start = Start(segment_options, log)
         self._preview = segment_options.preview
         self._minutes, self._gib = options.time_limit, options.memory_limit
         self._process: _Process | None = None
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """From another thread: what it does and what it is asked next ends with `StoppedError`, within moments."""
+        self._stopped.set()
 
     def process_id(self) -> int:
         """The process whose memory a case takes; this one until another is started."""
@@ -61,11 +73,16 @@ class LimitedCaseSegmenter:
 
     def prepare(self) -> None:
         """Starts a process that has loaded the network, unless there is one. Raises UserError as `CaseSegmenter`."""
+        self.ready()
+
+    def ready(self) -> Ready:
+        """What its process, which is started unless there is one, says of itself. Raises UserError as `prepare`."""
         if self._process is not None:
-            return
+            return self._process.ready
         process = _Process(self._start)
         try:
-            answer = process.next_answer(None)
+            while (answer := process.next_answer(POLL_S)) is None:
+                self._check_stopped()
             if isinstance(answer, Failed):
                 raise UserError(answer.problem)
             if not isinstance(answer, Ready):
@@ -74,7 +91,8 @@ class LimitedCaseSegmenter:
         except BaseException:
             process.kill()
             raise
-        self._process = process
+        process.ready, self._process = answer, process
+        return answer
 
     def __call__(self, case: Case, folder: Path, reporter: Reporter,
                  on_files_written: OnFilesWritten | None = None) -> list[OrganRow]:
@@ -95,7 +113,7 @@ class LimitedCaseSegmenter:
         process = self._process
         assert process is not None
         try:
-            process.send(Task(case, dict(files)))
+            process.send(Task(case, dict(files), self.threads))
             deadline = None if self._minutes is None else time.monotonic() + self._minutes * 60
             while True:
                 answer = process.next_answer(POLL_S)
@@ -107,6 +125,7 @@ class LimitedCaseSegmenter:
                     raise UserError(code=Code.WORKER_DIED, subject=case.path,
                                     found=f"its process died {process.end()}", hint="perhaps for lack of memory")
                 _pass_on(answer, reporter)
+                self._check_stopped()
                 self._check_limits(process, case, deadline)
         except BaseException as error:
             # After a problem that it explained itself the process is as good as before.
@@ -114,6 +133,10 @@ class LimitedCaseSegmenter:
                 process.kill()
                 self._process = None
             raise
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise StoppedError
 
     def _check_limits(self, process: _Process, case: Case, deadline: float | None) -> None:
         if deadline is not None and time.monotonic() > deadline:
@@ -144,8 +167,10 @@ class _Process:
         # This package, wherever the process starts and however it is installed.
         root = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-        self._child = subprocess.Popen([sys.executable, "-m", _MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       env=environment)
+        with signals_held():  # from the process too, which ignores them as soon as it can
+            self._child = subprocess.Popen([sys.executable, "-m", _MODULE], stdin=subprocess.PIPE,
+                                           stdout=subprocess.PIPE, env=environment)
+        self.ready: Ready  # once it has said so
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         # What was started may only start Python in its turn, as python.exe of a virtual environment does on Windows.
         self._worker: psutil.Process | None = None
