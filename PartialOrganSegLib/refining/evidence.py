@@ -7,6 +7,7 @@ some organs holds for others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,9 @@ OF_STROKE = ("extent", "reach", "half_thickness", "of_organ", "into_organ", "str
 BY_RULE = "by_rule"
 NAMES = (*OF_VOXEL, *OF_STROKE, BY_RULE)
 
+Numbers: TypeAlias = npt.NDArray[np.floating[Any]]
+"""(z, y, x) a number a voxel."""
+
 LONGEST_WAY_MM = 150.0
 EDGE_HU = 12.0  # a mm: a gradient at which a way counts twice
 OPEN, SETTLED = 0.25, 0.75  # of a block, what may change at least, and has the label already at most
@@ -53,7 +57,7 @@ def table_of(place: Neighbourhood, rule: Rule, chosen: Mask) -> npt.NDArray[np.f
     return table
 
 
-def _of_voxels(place: Neighbourhood, rule: Rule) -> Iterator[Values]:
+def _of_voxels(place: Neighbourhood, rule: Rule) -> Iterator[Numbers]:
     """Arrays (z, y, x), in the order of `OF_VOXEL`."""
     spacing = place.spacing
     organ = place.share > 0.5
@@ -98,14 +102,14 @@ def _of_stroke(place: Neighbourhood, rule: Rule) -> list[float]:
 
 
 def _off_plane(place: Neighbourhood) -> Values:
-    """Millimetres from the slices that the stroke lies in, which is flat along one axis; 1 voxel long along others."""
+    """Millimetres from the stroke's slices, along the axis in which it is flat; broadcasts to a region."""
     voxels = np.argwhere(place.stroke)
     axis = int((np.ptp(voxels, axis=0) * place.spacing).argmin())
     slices = np.arange(place.hu.shape[axis])
     away = np.abs(slices - slices.clip(voxels[:, axis].min(), voxels[:, axis].max())) * place.spacing[axis]
     along = [1, 1, 1]
     along[axis] = -1
-    return away.astype(np.float32).reshape(along)
+    return np.asarray(away.reshape(along), np.float32)
 
 
 def _error_depth(place: Neighbourhood) -> Values:
@@ -162,7 +166,7 @@ def _way_from(stroke: Mask, gradient: Values, spacing: Spacing3) -> Values:
     march.SetTrialPoints([place[::-1] for place in np.argwhere(stroke).tolist()])
     speed = 1 / (1 + np.square(gradient / EDGE_HU))
     arrival = sitk.GetArrayFromImage(march.Execute(_image(speed, spacing)))
-    return np.minimum(arrival, LONGEST_WAY_MM).astype(np.float32)
+    return np.asarray(np.minimum(arrival, LONGEST_WAY_MM), np.float32)
 
 
 def _image(values: Values, spacing: Spacing3) -> sitk.Image:

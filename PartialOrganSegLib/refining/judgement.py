@@ -4,8 +4,8 @@ Where a stroke is short for its error, the rule (`rule`) does not dare enough: w
 network gave .04 of Dice more after three short strokes. Of thin organs it knows no more than the rule: on adrenal
 glands it was worse.
 
-It was trained by scripts/stroke_judgement.py on strokes of a simulated user in eleven CTs; on eight of them, left out in
-two halves, the share that it has beside the rule was chosen.
+It was trained by scripts/stroke_judgement.py on strokes of a simulated user in eleven CTs. The share that it has beside
+the rule was chosen on eight of them, each judged by a network that had not seen it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Network:
 @functools.cache
 def network() -> Network:
     """The one that ships with the library."""
-    from safetensors.numpy import load_file, safe_open
+    from safetensors import safe_open
+    from safetensors.numpy import load_file
 
     file = resource(*WEIGHTS)
     with safe_open(file, "np") as stream:

@@ -51,13 +51,16 @@ class Rule:
     @cached_property
     def probability(self) -> Values:
         """Of each voxel, that it shares the error."""
-        trust = 1 - np.exp(-np.square(self._nearer() / self.reach))
         # At the stroke the looks decide alone; far from it they would have to be beyond doubt.
-        shared = (1 - trust) / 2
-        self.likeness = self._likeness(trust)
+        shared = (1 - self._trust) / 2
         for_error, against = shared * self.likeness, (1 - shared) * (1 - self.likeness)
         for_error *= self._basin_odds()
         return np.asarray(for_error / np.maximum(for_error + against, 1e-9), np.float32)
+
+    @cached_property
+    def _trust(self) -> Values:
+        """In what the labels say, 0 at the stroke and 1 far from it."""
+        return np.asarray(1 - np.exp(-np.square(self._nearer() / self.reach)), np.float32)
 
     @cached_property
     def enclosed(self) -> Mask | None:
@@ -92,7 +95,8 @@ class Rule:
             shorter[loser] = ENCLOSED_SHORTER * min(massive, between(SOLID_MM, MASSIVE_MM, half_thickness))
         return np.where(self.enclosed, (1 - shorter) * self._distance, self._distance)
 
-    def _likeness(self, trust: Values) -> Values:
+    @cached_property
+    def likeness(self) -> Values:
         """What the looks say: the stroke's, and those of the same organ, against the labels in question away from it.
 
         Labels that no stroke contradicts do not compete here: a spleen that was missed looks like the liver beside it.
@@ -105,7 +109,7 @@ class Rule:
         if place.of_organ and int(organ.sum()) > 50:
             drawn = (1 - ORGAN_SHARE) * drawn + ORGAN_SHARE * appearance.density(_float(organ))
         away = _float((place.share < 0.5) & (self._distance > self.reach * AWAY))
-        around = appearance.density(trust * place.in_question * away)
+        around = appearance.density(self._trust * place.in_question * away)
         return appearance.likeness(drawn, around)
 
 

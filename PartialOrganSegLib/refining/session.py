@@ -63,8 +63,9 @@ class RefineSession:
     """One CT, its labels, and the strokes that correct them.
 
     Strokes are obeyed exactly. Around them labels change where the CT gives reason, connected with a stroke and at most
-    `neighbourhood.MARGIN_MM` from it; as near, the outline of the organ that was drawn, or drawn over, moves to the CT's
-    edges by `borders.BAND_MM` at most. `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
+    `neighbourhood.MARGIN_MM` from it; as near, the outline of the organ that was drawn, or drawn over, moves to the
+    CT's edges by `borders.BAND_MM` at most. `accepted` organs neither gain nor lose a voxel except where a stroke was
+    drawn.
 
     >>> from PartialOrganSegLib.organs import WORD16
     >>> from PartialOrganSegLib.synthesis.phantom import make_phantom
