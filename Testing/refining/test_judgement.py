@@ -149,3 +149,16 @@ def thick_organ() -> tuple[Volume, np.ndarray]:
     inside = ((z - 36) / 30) ** 2 + ((y - 60) / 40) ** 2 + ((x - 60) / 50) ** 2 <= 1
     hu = np.where(inside, 90.0, -90.0) + np.random.default_rng(0).normal(0, 15, inside.shape)
     return Volume(hu.round().astype(np.int16), grid), np.where(inside, SPLEEN, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("share", "asked"), [(0.1, False), (0.5, True)])
+def test_an_organ_that_is_missing_as_a_whole_is_judged_by_the_rule_alone(share: float, asked: bool):
+    ct, truth = thick_organ()
+    labels = np.where(truth == SPLEEN, 0, truth).astype(np.uint8)
+    labels[:, :, :30][truth[:, :, :30] == SPLEEN] = SPLEEN
+    stroke = np.zeros(labels.shape, bool)
+    stroke[12, 30, 36:40] = True
+    region = Region(ct.array, labels, np.where(stroke, SPLEEN, NOT_DRAWN).astype(np.uint8), labels == 0,
+                    (3.0, 2.0, 2.0), log_volumes=(float(np.log(share)), 0.0))
+    place = Neighbourhood(region, stroke, SPLEEN, (1, 1, 1), (3.0, 2.0, 2.0))
+    assert np.array_equal(judgement.share_error(place), Rule(place).probability) != asked
