@@ -427,7 +427,10 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py
   PartialOrganSegLib/refining/earlier_strokes.py
+  PartialOrganSegLib/refining/evidence.py
+  PartialOrganSegLib/refining/judgement.py
   PartialOrganSegLib/refining/label_meaning.py
+  PartialOrganSegLib/refining/neighbourhood.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/questioning.py
   PartialOrganSegLib/refining/random_walk.py
@@ -436,6 +439,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/refiner.py
   PartialOrganSegLib/refining/regions.py
   PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/rule.py
   PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py
   PartialOrganSegLib/refining/stroke_input.py
@@ -595,5 +599,6 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
   PartialOrganSegLib/resources/recipes/semi_2d.yaml
+  PartialOrganSegLib/resources/refining/judgement.safetensors
   PartialOrganSegLib/resources/word_statistics.json
   )

@@ -2,7 +2,7 @@
 
 It finds the far side of a thick error that a stroke through its middle does not reach, and stops at faint edges where
 looks alone run on. But it answers for every voxel, also where there is no edge: its word is one piece of evidence among
-others (`propagation`).
+others (`rule`).
 """
 
 from __future__ import annotations

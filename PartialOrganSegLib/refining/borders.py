@@ -18,7 +18,8 @@ from scipy import ndimage
 from ..imaging.shapes import Mask, Spacing3, shape_of
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
-from .propagation import MARGIN_MM, NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region
+from .neighbourhood import MARGIN_MM, NOT_DRAWN, WORKING_MM, Region
+from .propagation import PRIOR_WEIGHT
 from .random_walk import edge_weights, random_walk
 from .reach import extent_of
 

@@ -49,7 +49,7 @@ class Surroundings:
 
     `share`: of each voxel that has the stroke's label already. `wrong_share`: that has a label which the stroke
     contradicts, `into_organ` where most of the stroke contradicts an organ's. `of_organ`: the stroke is not one of
-    background. `usual_mm3`: as in `propagation.Region`.
+    background. `usual_mm3`: as in `neighbourhood.Region`.
     """
 
     stroke: Mask

@@ -28,7 +28,7 @@ from ..events import Reporter
 from ..imaging.shapes import Box3, LabelMap
 from ..imaging.volume import Volume
 from ..json_file import parse_json
-from .propagation import NOT_DRAWN
+from .neighbourhood import NOT_DRAWN
 from .session import Correction, RefineCancelled, RefineSession
 
 

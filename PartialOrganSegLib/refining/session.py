@@ -21,11 +21,13 @@ from ..organ_records import organ_record
 from ..organs import LabelSpace
 from .borders import at_edges
 from .changes import OrganChange, organ_changes
-from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
+from .neighbourhood import MARGIN_MM, NOT_DRAWN, Region
+from .propagation import spread
 from .questioning import in_question
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
+LOG_VOLUMES = (-3.0, 1.0)  # beyond, how much an organ is too small or too large makes no difference
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
 
 
@@ -61,8 +63,9 @@ class RefineSession:
     """One CT, its labels, and the strokes that correct them.
 
     Strokes are obeyed exactly. Around them labels change where the CT gives reason, connected with a stroke and at most
-    `propagation.MARGIN_MM` from it; as near, the outline of the organ that was drawn, or drawn over, moves to the CT's
-    edges by `borders.BAND_MM` at most. `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
+    `neighbourhood.MARGIN_MM` from it; as near, the outline of the organ that was drawn, or drawn over, moves to the
+    CT's edges by `borders.BAND_MM` at most. `accepted` organs neither gain nor lose a voxel except where a stroke was
+    drawn.
 
     >>> from PartialOrganSegLib.organs import WORD16
     >>> from PartialOrganSegLib.synthesis.phantom import make_phantom
@@ -224,11 +227,15 @@ class RefineSession:
         if not self._accepted[value]:
             changeable = in_question(labels, stroke, ~self._accepted, self._spacing)
         earlier = (drawn == value) & self._corrective[outer] & ~stroke
-        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier,
-                        self._usual_mm3_of_fragment(value))
         wrong = int(np.bincount(labels[stroke]).argmax())
-        labels[spread(region, stroke, value, self._keep_on)] = value
+        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier,
+                        self._usual_mm3_of_fragment(value), (self._log_volume(value), self._log_volume(wrong)))
+        labels[self._spread(region, stroke, value, outer)] = value
         self._move_outline(region, value or wrong, stroke, outer)
+
+    def _spread(self, region: Region, stroke: Mask, value: int, box: Box3) -> Mask:
+        """The voxels of the region, a `box` of the CT, that become `value`."""
+        return spread(region, stroke, value, self._keep_on)
 
     def _move_outline(self, region: Region, organ: int, stroke: Mask, box: Box3) -> None:
         """The organ's border near the stroke to the CT's edges, once. `box`: of the region."""
@@ -242,6 +249,17 @@ class RefineSession:
         after = at_edges(region, organ, stroke, self._settled[box], self._keep_on)
         labels[(labels == organ) & ~after] = 0
         labels[after] = organ
+
+    def _log_volume(self, value: int) -> float:
+        """The logarithm of an organ's volume over its usual one; 0 of background, and where one is not known."""
+        if value == 0 or self._cut_off[value]:
+            return 0.0
+        record = organ_record(self.label_space.names[value - 1])
+        if record is None or record.usual_ml is None:
+            return 0.0
+        volume_ml = np.count_nonzero(self._labels == value) * float(np.prod(self._spacing)) / 1000
+        relative = volume_ml / record.usual_ml.mean
+        return float(np.log(relative + 0.01).clip(*LOG_VOLUMES))
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
         """The usual volume of an organ that the labels have a fragment of, or nothing, as they did in the beginning;

@@ -9,7 +9,7 @@ import pytest
 
 import PartialOrganSegLib
 from PartialOrganSegLib.refining.borders import BAND_MM
-from PartialOrganSegLib.refining.propagation import MARGIN_MM
+from PartialOrganSegLib.refining.neighbourhood import MARGIN_MM
 from PartialOrganSegLib.refining.questioning import GRAZED_MM
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.yaml_file import read_yaml

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.refining.coarse import block_means, block_sizes
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN, WORKING_MM
+from PartialOrganSegLib.refining.neighbourhood import NOT_DRAWN, WORKING_MM
 from PartialOrganSegLib.refining.regions import padded_box
 from Testing.helpers.stroke_benchmark import Corrector
 from Testing.helpers.stroke_user import Drawn, Scene

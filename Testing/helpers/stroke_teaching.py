@@ -17,7 +17,7 @@ from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import Bundle
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN
+from PartialOrganSegLib.refining.neighbourhood import NOT_DRAWN
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
 from Testing.helpers.stroke_benchmark import Corrector

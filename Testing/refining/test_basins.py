@@ -9,7 +9,7 @@ from scipy import ndimage
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining import propagation
+from PartialOrganSegLib.refining import judgement, neighbourhood, rule
 from PartialOrganSegLib.refining.basins import CORE_MM, basin, core
 from PartialOrganSegLib.refining.session import RefineSession
 
@@ -59,6 +59,13 @@ def test_a_core_lies_deeper_than_its_distance():
     np.testing.assert_array_equal(core(mask, SPACING), expected)
 
 
+@pytest.fixture
+def by_rule_alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What a basin does, shows where the network does not make up for it."""
+    monkeypatch.setattr(judgement, "LEARNED_SHARE", 0.0)
+    return monkeypatch
+
+
 def thick_error(wall: float, columns: slice = slice(35, 75)) -> tuple[Volume, np.ndarray, np.ndarray, np.ndarray]:
     """A CT, labels that lack two thirds of a stomach, the truth, and a stroke of these columns in what they lack.
 
@@ -70,7 +77,7 @@ def thick_error(wall: float, columns: slice = slice(35, 75)) -> tuple[Volume, np
     hu = np.where((radius > 1) & (radius < 1 + wall), -60.0, 60.0)
     hu += np.random.default_rng(0).normal(0, 20, hu.shape)
     truth = np.where(radius <= 1, STOMACH, 0).astype(np.uint8)
-    drawn = np.full(truth.shape, propagation.NOT_DRAWN, np.uint8)
+    drawn = np.full(truth.shape, neighbourhood.NOT_DRAWN, np.uint8)
     drawn[12, 39:42, columns] = STOMACH
     grid = Grid((90, 80, 24), (2.0, 2.0, 3.0))
     return Volume(hu.round().astype(np.int16), grid), np.where(x < 60, truth, 0), truth, drawn
@@ -82,20 +89,20 @@ def corrected(ct: Volume, start: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return session.add(Volume(drawn, ct.grid)).labels.array == STOMACH
 
 
-def test_a_basin_leads_a_correction_through_a_thick_error_to_its_wall(monkeypatch: pytest.MonkeyPatch):
+def test_a_basin_leads_a_correction_through_a_thick_error_to_its_wall(by_rule_alone: pytest.MonkeyPatch):
     ct, start, truth, drawn = thick_error(wall=0.2)
     with_basins = dice(corrected(ct, start, drawn), truth == STOMACH)
-    monkeypatch.setattr(propagation, "BASIN_LOG_ODDS", 0.0)
-    monkeypatch.setattr(propagation, "ENCLOSED_SHORTER", 0.0)
+    by_rule_alone.setattr(rule, "BASIN_LOG_ODDS", 0.0)
+    by_rule_alone.setattr(rule, "ENCLOSED_SHORTER", 0.0)
     without = dice(corrected(ct, start, drawn), truth == STOMACH)
     assert dice(start == STOMACH, truth == STOMACH) < without < 0.6  # what looks alike around it is as probable
     assert with_basins > 0.9
 
 
-def test_a_stroke_that_is_short_for_its_error_reaches_the_error_s_wall(monkeypatch: pytest.MonkeyPatch):
+def test_a_stroke_that_is_short_for_its_error_reaches_the_error_s_wall(by_rule_alone: pytest.MonkeyPatch):
     ct, start, truth, drawn = thick_error(wall=0.2, columns=slice(43, 57))
     reached = corrected(ct, start, drawn)
-    monkeypatch.setattr(propagation, "ENCLOSED_SHORTER", 0.0)
+    by_rule_alone.setattr(rule, "ENCLOSED_SHORTER", 0.0)
     by_its_length_alone = corrected(ct, start, drawn)
     assert dice(by_its_length_alone, truth == STOMACH) < 0.7
     assert dice(reached, truth == STOMACH) > 0.95
@@ -103,7 +110,7 @@ def test_a_stroke_that_is_short_for_its_error_reaches_the_error_s_wall(monkeypat
     assert (reached & (truth != STOMACH)).sum() <= 1.05 * (by_its_length_alone & (truth != STOMACH)).sum() + 50
 
 
-def test_a_neighbour_s_border_that_is_wrong_does_not_keep_a_correction_away(monkeypatch: pytest.MonkeyPatch):
+def test_a_neighbour_s_border_that_is_wrong_does_not_keep_a_correction_away(by_rule_alone: pytest.MonkeyPatch):
     ct, start, truth, drawn = thick_error(wall=0.2)
     colon = WORD16.index("colon")
     depth = ndimage.distance_transform_edt(truth == STOMACH, sampling=(3.0, 2.0, 2.0))
@@ -112,18 +119,18 @@ def test_a_neighbour_s_border_that_is_wrong_does_not_keep_a_correction_away(monk
     found = corrected(ct, start, drawn)
     assert found[missing].mean() > 0.85
     assert not found[start == colon].any()
-    monkeypatch.setattr(propagation, "OTHER_CORE_MM", 0.0)
+    by_rule_alone.setattr(rule, "OTHER_CORE_MM", 0.0)
     assert corrected(ct, start, drawn)[missing].mean() < 0.6
 
 
 @pytest.mark.parametrize(("half_thickness_mm", "reaches_farther"), [(12, False), (24, True)])
 def test_from_a_thin_organ_a_short_stroke_takes_no_more_for_its_basin(
-        half_thickness_mm: int, reaches_farther: bool, monkeypatch: pytest.MonkeyPatch):
+        half_thickness_mm: int, reaches_farther: bool, by_rule_alone: pytest.MonkeyPatch):
     ct, start, _, drawn = thick_error(wall=0.2, columns=slice(43, 57))
     rows = slice(40 - half_thickness_mm // 2, 40 + half_thickness_mm // 2)  # of 2 mm, around the stroke's
     start[:, rows][start[:, rows] == 0] = WORD16.index("duodenum")
     reached = corrected(ct, start, drawn).sum()
-    monkeypatch.setattr(propagation, "ENCLOSED_SHORTER", 0.0)
+    by_rule_alone.setattr(rule, "ENCLOSED_SHORTER", 0.0)
     by_its_length_alone = corrected(ct, start, drawn).sum()
     assert bool(reached > 1.05 * by_its_length_alone) == reaches_farther
 

@@ -9,7 +9,7 @@ from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.borders import BAND_MM, NEAR_DAB_MM, NEAR_OF_EXTENT, at_edges
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN, Region
+from PartialOrganSegLib.refining.neighbourhood import NOT_DRAWN, Region
 from PartialOrganSegLib.refining.session import RefineSession
 
 SHAPE, SPACING = (20, 64, 96), (4.0, 2.0, 2.0)

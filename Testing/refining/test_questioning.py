@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.refining import judgement
 from PartialOrganSegLib.refining.questioning import GRAZED_MM, in_question
 from PartialOrganSegLib.refining.session import RefineSession
 
@@ -61,7 +62,10 @@ def test_all_that_was_drawn_over_is_doubtful(first: int, length: int):
 
 
 @pytest.mark.parametrize(("first", "stop", "is_grazed"), [(11, 42, True), (20, 58, False)])
-def test_a_stroke_that_grazes_a_neighbour_leaves_the_rest_of_it(first: int, stop: int, is_grazed: bool):
+def test_a_stroke_that_grazes_a_neighbour_leaves_the_rest_of_it(
+        first: int, stop: int, is_grazed: bool, monkeypatch: pytest.MonkeyPatch):
+    # The rule alone: the network sees in one grey value everywhere that there is nothing to go by.
+    monkeypatch.setattr(judgement, "LEARNED_SHARE", 0.0)
     labels = halves()
     hu = np.full(labels.shape, 60, np.int16)  # the neighbour looks like what was drawn
     grid = Grid((60, 30, 8), (2.0, 2.0, 5.0))

@@ -14,7 +14,7 @@ from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining import session as session_module
-from PartialOrganSegLib.refining.propagation import MARGIN_MM
+from PartialOrganSegLib.refining.neighbourhood import MARGIN_MM
 from PartialOrganSegLib.refining.session import RefineCancelled, RefineSession
 from Testing.helpers.real_data import real_data_path
 from Testing.helpers.stroke_scenes import (

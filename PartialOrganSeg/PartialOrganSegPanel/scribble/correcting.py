@@ -30,7 +30,7 @@ from .at_hand import AtHand
 from .correction_child import CorrectionChild
 from .correction_text import change_text
 
-MARGIN_MM = 60.0  # as PartialOrganSegLib.refining.propagation.MARGIN_MM, which cannot be imported without scipy
+MARGIN_MM = 60.0  # as PartialOrganSegLib.refining.neighbourhood.MARGIN_MM, which cannot be imported without scipy
 MOST_UNDONE = 10  # as many states as Slicer's segment editor keeps of strokes
 
 

@@ -342,6 +342,6 @@ def test_a_process_that_dies_is_told_and_can_be_started_again(scripted):
 
 
 def test_the_margin_is_the_librarys():
-    from PartialOrganSegLib.refining.propagation import MARGIN_MM
+    from PartialOrganSegLib.refining.neighbourhood import MARGIN_MM
 
     assert correcting.MARGIN_MM == MARGIN_MM
