@@ -56,9 +56,9 @@ says what the reference has there, sees the answer, and draws the next. Each org
 
 - *`refine`*: what the command and the panel's *Correct with strokes* do: a stroke spreads to what shares its error, as
   a rule (distance, looks, the side of the CT's edges that a voxel lies on) and a small network say together, and the
-  outline of the drawn organ moves to the CT's edges, by 3 mm at most. *Strokes pasted*: only the drawn voxels change. *Watershed* (SimpleITK's)
-  and *random walker* (scikit-image's) grow the strokes and the cores of all labels into what lies between.
-  *Fine-tuning* teaches the model the strokes so far in 40 steps, minutes a stroke.
+  outline of the drawn organ moves to the CT's edges, by 3 mm at most. *Strokes pasted*: only the drawn voxels change.
+  *Watershed* (SimpleITK's) and *random walker* (scikit-image's) grow the strokes and the cores of all labels into what
+  lies between. *Fine-tuning* teaches the model the strokes so far in 40 steps, minutes a stroke.
 - *Weak*: Dice below .80 before the first stroke. *Worst*: how far one organ fell below its start at any of the counts
   shown; *lost*: how many organs fell by more than .005; *other*: the most that an organ lost which was not drawn for.
 - Aimed at after three strokes: +.10 on weak organs, +.02 on the others, no organ lost, and more than every rival.
@@ -93,23 +93,23 @@ SPEED = """## Time and memory
 
 `python Testing/benchmarks/refine_speed.py`: a real CT resampled to 512 x 512 x 100 voxels, five strokes in each organ.
 Aimed at on two cores: a first answer in 3 s, a further one in 2 s, at most 1.5 GB above segmenting. A first answer
-includes that the session is begun; reading the CT and segmenting it are not part of it. Nothing else ran on the machine;
-by the rule alone a first answer took 0.49 s there, a further one 0.39 s.
+includes that the session is begun; reading the CT and segmenting it are not part of it. Nothing else ran on the
+machine; by the rule alone a first answer took 0.49 s there, a further one 0.39 s.
 """
 LOOP = """## Refine five, fine-tune, and the next CT
 
 `python Testing/benchmarks/refine_loop.py`: in five CTs the weak organs get up to three strokes each and are accepted as
 they are then; the model is fine-tuned on them and segments a sixth CT, which nobody drew in. References are labels of
-hk13. It was run when strokes still reached half of their extent, without basins or network. Dice of the sixth CT, without and
-with what the five taught:
+hk13. It was run when strokes still reached half of their extent, without basins or network. Dice of the sixth CT,
+without and with what the five taught:
 """
 RANK = """## Where to draw next
 
 `python Testing/benchmarks/rank.py`: one stroke in each organ, on the slice that `rank` names, and on four slices of the
 organ drawn at random, whose mean counts. The slice is the one around which most of the organ's probability lies outside
 its labels; the rule was chosen on waw2144_eq, waw2144_pv, crlm_1004 and hcc_006, which are not among these CTs. It was
-run before basins and network. Start and references are those of the first table; the start model was trained on crlm_1006,
-tcga_bc_a10w and cptac_c3l_00189. Mean gain in Dice of one stroke; *first n*: the organs that the ranking puts first;
+run before basins and network. Start and references are those of the first table; the start model was trained on
+crlm_1006, tcga_bc_a10w and cptac_c3l_00189. Mean gain in Dice of one stroke; *first n*: the organs that the ranking puts first;
 *all*: what choosing organs at random gives. *Noise*: twice the standard error over organs.
 """
 LIMITS = """## What is not shown
