@@ -109,8 +109,8 @@ RANK = """## Where to draw next
 organ drawn at random, whose mean counts. The slice is the one around which most of the organ's probability lies outside
 its labels; the rule was chosen on waw2144_eq, waw2144_pv, crlm_1004 and hcc_006, which are not among these CTs. It was
 run before basins and network. Start and references are those of the first table; the start model was trained on
-crlm_1006, tcga_bc_a10w and cptac_c3l_00189. Mean gain in Dice of one stroke; *first n*: the organs that the ranking puts first;
-*all*: what choosing organs at random gives. *Noise*: twice the standard error over organs.
+crlm_1006, tcga_bc_a10w and cptac_c3l_00189. Mean gain in Dice of one stroke; *first n*: the organs that the ranking
+puts first; *all*: what choosing organs at random gives. *Noise*: twice the standard error over organs.
 """
 LIMITS = """## What is not shown
 
