@@ -168,5 +168,3 @@ def _without_told(outcome: Outcome, told: set[Problem]) -> Outcome:
             told.add(warning)
         warnings.append(warning)
     return replace(outcome, warnings=warnings)
-
-

@@ -152,4 +152,3 @@ def _refuse_unknown_values(path: Path, labels: Volume, space: LabelSpace) -> Non
     if highest >= space.class_count:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected=f"values up to {space.class_count - 1} "
                         f"({space.name})", found=highest)
-

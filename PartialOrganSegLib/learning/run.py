@@ -170,4 +170,3 @@ def _result_of(run: Path) -> dict[str, Any]:
         raise UserError(code=Code.WRONG_FORMAT, subject=run / RESULT_FILE, expected="the result of a run",
                         found="something else")
     return content
-

@@ -188,4 +188,3 @@ class FrozenMembers:
     def release(self) -> None:
         """Lets go of the networks, whose memory is the training's."""
         self._predictors = []
-

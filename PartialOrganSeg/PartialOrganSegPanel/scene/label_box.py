@@ -193,5 +193,3 @@ def _image_of(mask: np.ndarray, segmentation: slicer.vtkMRMLSegmentationNode,
     scalars.SetName(SCALARS)
     image.GetPointData().SetScalars(scalars)
     return image
-
-

@@ -92,5 +92,3 @@ def test_reads_well_in_a_narrow_panel(make_panel, until, tmp_path, folder):
     assert window.width == 400
     assert (tmp_path / "review.csv").is_file()
     assert desk.ui.messageLabel.text == "Organs written to review.csv: 16."
-
-

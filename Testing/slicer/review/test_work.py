@@ -190,5 +190,3 @@ def test_a_large_ct_is_looked_at_in_pieces(make_panel, until, monkeypatch):
     until(lambda: not desk.section.looking.active, 20)
     assert np.array_equal(desk.array("liver"), truth("liver"))
     assert desk.row("liver").state == PREDICTED
-
-
