@@ -67,9 +67,9 @@ LEARNING = """## Before the first step, memory of learning, and its minutes
 `python Testing/benchmarks/learning_cost.py`: reading, resampling and keeping CTs for training; the peak of `finetune`
 with all its processes, what they share counted once, where 2560 MiB are the aim; and the whole time of a `finetune`
 that was asked for some minutes, beside processes that compute without a pause, where 10 % more or less are the aim. Of
-4 minutes busy cores leave little for learning, as reading and measuring alone take half of them and more. Beside two
-processes the run of 4 minutes was made before the warning said so, and before the first measurement was expected to be
-as slow as steps are; beside one it was +18% before and +20% after.
+4 minutes busy cores without bfloat16 leave little for learning, as reading and measuring alone take half of them and
+more. There the run of 4 minutes beside two processes was made before the warning said so, and before the first
+measurement was expected to be as slow as steps are; beside one it was +18% before and +20% after.
 """
 GROWTH = """## Growth
 
