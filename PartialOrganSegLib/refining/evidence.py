@@ -81,7 +81,7 @@ def _of_voxels(place: Neighbourhood, rule: Rule) -> Iterator[Numbers]:
     yield _distance(place, organ) / 30
     yield _blurred(place.share, 4.0, spacing)
     yield _blurred(place.share, 12.0, spacing)
-    yield np.minimum(_error_depth(place), 40) / 20
+    yield np.minimum(place.surroundings.error_depth, 40) / 20
     yield _blurred(place.wrong_share, 8.0, spacing)
     yield _distance(place, (place.in_question == 0) & ~organ) / 30
     yield _distance(place, place.excluded) / MARGIN_MM
@@ -95,7 +95,7 @@ def _of_voxels(place: Neighbourhood, rule: Rule) -> Iterator[Numbers]:
 def _of_stroke(place: Neighbourhood, rule: Rule) -> list[float]:
     """In the order of `OF_STROKE`."""
     surroundings = place.surroundings
-    depth = float(np.median(_error_depth(place)[place.stroke]))
+    depth = float(np.median(surroundings.error_depth[place.stroke]))
     return [float(np.log(extent_of(place.stroke, place.spacing) + 3)) - 3, rule.reach / 20,
             min(surroundings.half_thickness, 40) / 20, float(surroundings.of_organ), float(surroundings.into_organ),
             min(depth, 40) / 20, *place.log_volumes]
@@ -110,13 +110,6 @@ def _off_plane(place: Neighbourhood) -> Values:
     along = [1, 1, 1]
     along[axis] = -1
     return np.asarray(away.reshape(along), np.float32)
-
-
-def _error_depth(place: Neighbourhood) -> Values:
-    """Millimetres to the border of all labels that the stroke contradicts. The region's faces are no border."""
-    padded = np.pad(place.wrong_share > 0.5, 1, constant_values=True)
-    depth = ndimage.distance_transform_edt(padded, sampling=place.spacing)
-    return np.asarray(depth[1:-1, 1:-1, 1:-1], np.float32)
 
 
 def _label_thickness(place: Neighbourhood) -> Values:

@@ -67,18 +67,26 @@ class Surroundings:
             return HALF_THICKNESS_OF_RADIUS * _radius_of_ball(self.usual_mm3)
         return half_thickness_of(self._thickest > 0.5, self.spacing)
 
+    @cached_property
+    def error_depth(self) -> Values:
+        """(z, y, x) millimetres to the border of what the stroke contradicts, without end where that is all there is.
+
+        An error may be called several things: its border is where none of them is. Beyond the region nothing is known,
+        so its faces are no border.
+        """
+        wrong = self.wrong_share > 0.5
+        if wrong.all():
+            return np.full(wrong.shape, np.inf, np.float32)
+        padded = np.pad(wrong, 1, constant_values=True)
+        depth = ndimage.distance_transform_edt(padded, sampling=self.spacing)
+        return np.asarray(depth[1:-1, 1:-1, 1:-1], np.float32)
+
     def reach(self) -> float:
         """Millimetres from the stroke at which it is e times less probable that a voxel shares its error."""
         reach = self._reach_of_extent()
-        # An error may be called several things: its border is where none of them is.
-        wrong = self.wrong_share > 0.5
-        if wrong.all():
-            return reach
         # The middle of an error is as far from its border with other labels, which are known, as from the one that is
-        # not. Beyond the region nothing is known, so its faces are no border.
-        inside = np.pad(wrong, 1, constant_values=True)
-        depth = ndimage.distance_transform_edt(inside, sampling=self.spacing)[1:-1, 1:-1, 1:-1]
-        half_thickness = float(np.median(depth[self.stroke]))
+        # not.
+        half_thickness = float(np.median(self.error_depth[self.stroke]))
         least = LEAST_REACH_INTO_BACKGROUND_MM
         if self.into_organ:
             least = LEAST_REACH_INTO_ORGAN_MM

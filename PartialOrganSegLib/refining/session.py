@@ -17,7 +17,7 @@ from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS, voxel_counts
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
 from ..imaging.volume import Grid, Volume
-from ..organ_records import organ_record
+from ..organ_records import Volumes, organ_record
 from ..organs import LabelSpace
 from .borders import at_edges
 from .changes import OrganChange, organ_changes
@@ -252,13 +252,11 @@ class RefineSession:
 
     def _log_volume(self, value: int) -> float:
         """The logarithm of an organ's volume over its usual one; 0 of background, and where one is not known."""
-        if value == 0 or self._cut_off[value]:
-            return 0.0
-        record = organ_record(self.label_space.names[value - 1])
-        if record is None or record.usual_ml is None:
+        usual_ml = self._usual_ml(value)
+        if usual_ml is None or self._cut_off[value]:
             return 0.0
         volume_ml = np.count_nonzero(self._labels == value) * float(np.prod(self._spacing)) / 1000
-        relative = volume_ml / record.usual_ml.mean
+        relative = volume_ml / usual_ml.mean
         return float(np.log(relative + 0.01).clip(*LOG_VOLUMES))
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
@@ -275,15 +273,17 @@ class RefineSession:
 
     def _usual_mm3_if_small(self, value: int, voxels: int) -> float | None:
         """The usual volume of an organ that is smaller than the 5th percentile, otherwise None."""
-        if value == 0:
+        usual_ml = self._usual_ml(value)
+        if usual_ml is None or voxels * float(np.prod(self._spacing)) / 1000 >= usual_ml.p5:
             return None
-        record = organ_record(self.label_space.names[value - 1])
-        if record is None or record.usual_ml is None:
-            return None
-        volume_ml = voxels * float(np.prod(self._spacing)) / 1000
-        if volume_ml >= record.usual_ml.p5:
-            return None
-        return record.usual_ml.mean * 1000
+        return usual_ml.mean * 1000
+
+    def _usual_ml(self, value: int) -> Volumes | None:
+        """None of background, and of an organ of which nobody knows it."""
+        record = None
+        if value > 0:
+            record = organ_record(self.label_space.names[value - 1])
+        return None if record is None else record.usual_ml
 
     def _changed_since(self, step: _Step) -> Correction:
         current = self._labels[step.box]
