@@ -5,8 +5,8 @@
 Scenarios: `new` an organ that the start model does not have (the aorta); `weak` accepted masks of organs that it is
 weak in; `good` masks of organs that it has already; `strokes` simulated strokes of three organs in one CT, which is
 the one that is tested on. Arms, which differ in nothing else: what a quarter of the patches is replayed from
-(`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`), and with both
-`low_rate` (a fifth of the learning rate of .001), `class_rate` (a fifth, and .004 for the layers that give the
+(`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`) at a learning
+rate of .001, and with both `low_rate` (a fifth of that), `class_rate` (a fifth, and .004 for the layers that give the
 classes), `low_fitted` (a new class gets its first weights by a regression on the features) and `frozen_encoder` (only
 the decoder learns). `beside`, as `learn --beside` does: the
 start model stays whole, and a copy that has the say of what is taught alone learns at .001, from the drawings alone;
@@ -103,14 +103,16 @@ BESIDE = ("beside=true", "losses.distillation=0", "sampling.background=false", "
 OF_KNOWN = ("losses.marginal_dice=0.1",)
 # And patches from anywhere, so that an organ is as rare in them as in a CT.
 CALM = (*OF_KNOWN, "sampling.anywhere=0.6")
-ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "both": Arm(BOTH), "nothing": Arm([]),
+USUAL_RATE = ("optimiser.learning_rate=0.001",)
+ARMS = {"phantoms": Arm(["phantoms"], USUAL_RATE), "predictions": Arm(["predictions"], USUAL_RATE),
+        "both": Arm(BOTH, USUAL_RATE), "nothing": Arm([], USUAL_RATE),
         "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002",)),
         "class_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.class_rate=20")),
         "low_fitted": Arm(BOTH, ("optimiser.learning_rate=0.0002", "new_class_patches=16")),
         "calm": Arm(BOTH, ("optimiser.learning_rate=0.0002", *CALM)),
-        "calm_usual_rate": Arm(BOTH, ("optimiser.learning_rate=0.001", *CALM)),
+        "calm_usual_rate": Arm(BOTH, (*USUAL_RATE, *CALM)),
         "calm_beside": Arm([], (*BESIDE, *CALM), True),
-        "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",)),
+        "frozen_encoder": Arm(BOTH, (*USUAL_RATE, "train_parameters=decoder")),
         "beside": Arm([], BESIDE, True, OF_KNOWN), "beside_overlap": Arm([], BESIDE, True)}
 
 
