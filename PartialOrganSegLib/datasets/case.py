@@ -17,7 +17,7 @@ from ..formats.reading import read_ct
 from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
 from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
-from ..imaging.volume import Volume
+from ..imaging.volume import ROUNDED_MM, Volume
 from ..organs import BACKGROUND, LabelSpace
 from ..yaml_file import BACKSLASH
 from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
@@ -118,9 +118,8 @@ class Case:
         self.require_files()
         codes = np.zeros(grid_of.array.shape, np.uint8)
         if self.label is not None:
-            labels = self.read_label(label_space, reporter)
-            # Headers round: tenths of a millimetre are no other geometry.
-            if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
+            labels = self.read_label(label_space, reporter).in_order_of(grid_of.grid)
+            if not labels.grid.same_as(grid_of.grid, ROUNDED_MM):
                 raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.label,
                                 expected=f"the geometry of {self.image.name}, "
                                          f"{grid_of.grid.differing_from(labels.grid)}")

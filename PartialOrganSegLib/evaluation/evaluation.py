@@ -21,7 +21,7 @@ from ..events import Reporter
 from ..formats.itk import grid_of, image_of
 from ..formats.strokes import NOT_DRAWN
 from ..imaging.shapes import LabelMap, Mask
-from ..imaging.volume import Grid, Volume
+from ..imaging.volume import ROUNDED_MM, Grid, Volume
 from ..organs import LabelSpace
 from .confusion import Confusion, case_confusions
 from .metrics import joint_counts
@@ -30,8 +30,6 @@ from .scoring import Score, score_structures
 from .structures import Structure, scored_structures
 from .summary import trusted_means
 
-# Formats round origin and direction: far less than a voxel is no other grid.
-GRID_TOLERANCE_MM = 0.1
 _BEYOND = NOT_DRAWN  # which no label space has for an organ
 
 
@@ -130,13 +128,12 @@ class _PredictedCase:
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
         case.check_declared(space)
-        labels = read_named_labels(file, space, reporter)
+        labels = read_named_labels(file, space, reporter).in_order_of(image.grid)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=file,
                             expected=f"labels 0..{space.class_count - 1} of {space.name}", found=highest)
-        # Formats round origin and direction: far less than a voxel is no other grid.
-        fits = labels.grid.same_as(image.grid, GRID_TOLERANCE_MM)
+        fits = labels.grid.same_as(image.grid, ROUNDED_MM)
         if not fits:
             if not options.resample:
                 raise UserError(code=Code.GEOMETRY_DIFFERS, subject=file,

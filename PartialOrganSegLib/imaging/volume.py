@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .shapes import Affine, Shape3, Spacing3, VoxelArray
 
+ROUNDED_MM = 0.1  # headers round: so far apart, two grids are the same one
 _FIELDS = ("size", "spacing", "origin", "direction")
 _SMALLEST_DIFFERENCE = 1e-4  # mm or cosine that a message names
 _CLEARLY_BETTER = 1e-9  # so that rounding does not decide between axes at 45 degrees
@@ -91,6 +92,16 @@ class Grid:
         flip_x, flip_y, flip_z = (cosines[[0, 1, 2], best] < 0).tolist()
         return AxisOrder(best, (flip_x, flip_y, flip_z))
 
+    def order_of(self, other_grid: Grid, tolerance_mm: float) -> AxisOrder | None:
+        """The axis permutation and flips that list these voxels as `other_grid` does; None where the voxels of the two
+        do not lie at the same places, within `tolerance_mm`."""
+        if self.same_as(other_grid, tolerance_mm):
+            return AxisOrder((0, 1, 2), (False, False, False))
+        # Seen from the other grid's axes, these are then the patient's.
+        cosines, axes = (np.asarray(grid.direction).reshape(3, 3) for grid in (self, other_grid))
+        order = replace(self, direction=tuple((axes.T @ cosines).ravel().tolist())).axis_order()
+        return order if order.canonical_grid(self).same_as(other_grid, tolerance_mm) else None
+
     def tilt_degrees(self) -> float:
         """Largest angle between a voxel axis and the patient axis it is nearest to; 0 for an unrotated scan."""
         cosines = np.asarray(self.direction).reshape(3, 3)
@@ -101,6 +112,7 @@ class Grid:
 @dataclass(frozen=True)
 class AxisOrder:
     """Voxel axes to patient axes: patient axis w runs along voxel axis `permutation[w]`, backwards if `flips[w]`.
+    Or to the axes of another grid, see `Grid.order_of`.
 
     All three are x, y, z; arrays list them the other way round.
     """
@@ -151,3 +163,11 @@ class Volume:
         """The same voxels with axes running to left, posterior, superior (nearest axis for a tilted grid)."""
         order = self.grid.axis_order()
         return Volume(order.to_canonical(self.array), order.canonical_grid(self.grid))
+
+    def in_order_of(self, grid: Grid, tolerance_mm: float = ROUNDED_MM) -> Volume:
+        """The same voxels, listed as `grid` lists them: programs store masks in their own axis order. As it is where
+        `grid` has other voxels, so that the two still differ."""
+        order = self.grid.order_of(grid, tolerance_mm)
+        if order is None or self.grid.same_as(grid, tolerance_mm):
+            return self
+        return Volume(np.ascontiguousarray(order.to_canonical(self.array)), order.canonical_grid(self.grid))

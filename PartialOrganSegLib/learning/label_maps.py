@@ -50,7 +50,7 @@ class MaskSource:
                     yield self.values[number], mask
             unfit |= {self.values[number]: error for number, error in unfit_numbers.items() if number in self.values}
             return
-        labels = read_labelmap(self.path, segmentations=True).array
+        labels = read_labelmap(self.path, segmentations=True).in_order_of(own_slices.grid).array
         for value, joint_value in self.values.items():
             yield joint_value, labels == value
 

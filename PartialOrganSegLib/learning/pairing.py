@@ -11,11 +11,10 @@ from ..datasets.case_names import case_names
 from ..errors import Code, Problem
 from ..formats.registry import stem_of
 from ..formats.strokes_image import drawn_on
+from ..imaging.volume import ROUNDED_MM
 from .case_names import unique_names, words_of
 from .series import CtImage
 from .survey import Drawing, Form, Survey
-
-TOLERANCE_MM = 0.1  # headers round
 
 
 @dataclass
@@ -84,7 +83,7 @@ def _owner(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> tuple
 def _fits(drawing: Drawing, ct: CtImage) -> bool:
     """Whether a drawing may lie on the voxels of a CT."""
     if drawing.grid is not None:
-        return drawing.grid.same_as(ct.grid, TOLERANCE_MM)
+        return drawing.grid.order_of(ct.grid, ROUNDED_MM) is not None
     if drawing.strokes is not None:
         strokes = drawing.strokes
         return strokes.size is None or tuple(strokes.size) == tuple(ct.grid.size)

@@ -66,7 +66,8 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
         refuse_other_organs(Path(labels), bundle)
         earlier = strokes_beside(Path(labels), volume.grid, bundle.label_space)
     start = _start(volume, labels, bundle, options, seconds, reporter)
-    session = RefineSession(volume, start.labels, bundle.label_space, organs)
+    before = start.labels.in_order_of(volume.grid)
+    session = RefineSession(volume, before, bundle.label_space, organs)
     if earlier is not None:
         z, y, x = volume.grid.shape
         session.take_over((slice(0, z), slice(0, y), slice(0, x)), session.labels.array, earlier.array, organs)
@@ -74,7 +75,7 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     correction = session.add(painted)
     seconds["refine"] = time.perf_counter() - since
     result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
-    return RefineResult(result, start.labels, session.strokes, correction, earlier)
+    return RefineResult(result, before, session.strokes, correction, earlier)
 
 
 def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, options: SegmentOptions,

@@ -16,7 +16,7 @@ from scipy import ndimage
 from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS, voxel_counts
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
-from ..imaging.volume import Grid, Volume
+from ..imaging.volume import ROUNDED_MM, Grid, Volume
 from ..organ_records import Volumes, organ_record
 from ..organs import LabelSpace
 from .borders import at_edges
@@ -82,11 +82,12 @@ class RefineSession:
 
     def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = (),
                  series_uid: str | None = None) -> None:
-        """`ct` in HU; `labels` on its grid, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
+        """`ct` in HU; `labels` of its voxels, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
         stroke files may name it.
 
         Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
         """
+        labels = labels.in_order_of(ct.grid)
         _check_labels(ct, labels, label_space)
         self.label_space = label_space
         self._ct = ct
@@ -308,7 +309,7 @@ def _at_inner_faces(labels: LabelMap, box: Box3, shape: tuple[int, ...]) -> npt.
 
 
 def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
-    if not labels.grid.same_as(ct.grid, tolerance_mm=0.1):
+    if not labels.grid.same_as(ct.grid, ROUNDED_MM):
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels",
                         expected=f"the CT's grid, {ct.grid.differing_from(labels.grid)}")
     _check_values(labels.array, label_space)

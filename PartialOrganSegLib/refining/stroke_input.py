@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import Code, UserError
 from ..formats.reading import read_labelmap
 from ..formats.strokes import NOT_DRAWN, Strokes, read_strokes, stroke_voxels
-from ..imaging.volume import Grid, Volume
+from ..imaging.volume import ROUNDED_MM, Grid, Volume
 from ..organs import BACKGROUND, LabelSpace
 
 StrokeSource: TypeAlias = Strokes | Volume | Path | str
@@ -103,7 +103,8 @@ def _painted(name: str, strokes: Strokes, grid: Grid, label_space: LabelSpace) -
 
 
 def _checked_map(name: str, drawn: Volume, grid: Grid, label_space: LabelSpace) -> Volume:
-    if not drawn.grid.same_as(grid, tolerance_mm=0.1):
+    drawn = drawn.in_order_of(grid)
+    if not drawn.grid.same_as(grid, ROUNDED_MM):
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject=name,
                         expected=f"strokes on the CT's grid, {grid.differing_from(drawn.grid)}")
     drawn_values = drawn.array[drawn.array != NOT_DRAWN]

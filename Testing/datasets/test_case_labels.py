@@ -11,9 +11,12 @@ from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
+from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.manifests import EVERYTHING, dataset, manifest, problems
+from Testing.helpers.other_orders import MIRRORED, TURNED, elsewhere, stored_otherwise
 from Testing.helpers.training_data import blocks, write_case, write_image
+from Testing.helpers.volume_files import TILTED
 
 
 def codes_of(folder: Path, **changes: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,3 +167,19 @@ def test_contradictions_are_refused_in_one_line(tmp_path: Path, changes, line):
         manifest(tmp_path, dataset(**(IGNORING | changes)))
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("order", [TURNED, MIRRORED])
+def test_a_label_in_another_axis_order_is_brought_to_that_of_its_ct(tmp_path: Path, order: AxisOrder):
+    image, labels = blocks(0)
+    grid = Grid(image.shape[::-1], (2.0, 2.0, 3.0), (-10.0, 20.0, 300.5), TILTED)
+    write_image(tmp_path / "a.nii.gz", image, grid)
+    stored = stored_otherwise(Volume(labels, grid), order)
+    write_image(tmp_path / "l.nii.gz", stored.array, stored.grid)
+    case = manifest(tmp_path).cases[0]
+    table = CandidateTable(17)
+    codes = case.read_codes(case.read_image(), WORD16, table)
+    np.testing.assert_array_equal(table.table[codes].argmax(-1), labels)
+    assert problems(tmp_path, dataset())[0] == []
+    write_image(tmp_path / "l.nii.gz", stored.array, elsewhere(stored.grid))
+    assert "expected the geometry of a.nii.gz" in problems(tmp_path, dataset())[0][0]

@@ -21,6 +21,7 @@ from PartialOrganSegLib.evaluation.overlay import PREDICTION, REFERENCE, overlay
 from PartialOrganSegLib.evaluation.pairing import labelled_name
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
+from Testing.helpers.other_orders import stored_otherwise
 
 GRID = Grid((12, 10, 8), (1.5, 1.5, 4.0), (-5.0, 7.0, -30.0))
 
@@ -213,6 +214,13 @@ def test_another_grid_is_told_and_resampled_on_request(study, capsys):
     assert main([*command, "--resample", "--overwrite"]) == 0
     assert float(scores(study / "out")["good", "a", "liver"]["dice"]) == 1
     assert "put on the reference's grid (nearest neighbour): a" in (study / "out" / "report.md").read_text("utf-8")
+
+
+def test_a_prediction_in_another_axis_order_is_scored_as_it_is(study):
+    write_labelmap(study / "good" / "a.labels.nii.gz", stored_otherwise(labels()))
+    assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]) == 0
+    assert float(scores(study / "out")["good", "a", "liver"]["dice"]) == 1
+    assert "nearest neighbour" not in (study / "out" / "report.md").read_text("utf-8")
 
 
 def test_a_grid_that_differs_in_its_directions_alone_is_told_by_these(study, capsys):

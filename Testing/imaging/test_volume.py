@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
+from Testing.helpers.other_orders import elsewhere, stored_otherwise
 
 ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 
@@ -76,6 +77,21 @@ def test_any_rotation_round_trips(angles: tuple) -> None:
     turned = original.canonical()
     np.testing.assert_allclose(places(turned), places(original), atol=1e-9)
     np.testing.assert_array_equal(original.grid.axis_order().from_canonical(turned.array), original.array)
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(ORDERS), st.tuples(*[st.floats(-180, 180)] * 3), st.booleans())
+def test_voxels_are_put_into_another_order_of_the_same_grid(axes: tuple, angles: tuple, left_handed: bool) -> None:
+    direction = rotation(*angles) @ np.diag((1.0, 1.0, -1.0 if left_handed else 1.0))
+    wanted = volume(direction, (4, 5, 5))
+    order = AxisOrder(axes[0], tuple(sign < 0 for sign in axes[1]))
+    found = stored_otherwise(wanted, order).in_order_of(wanted.grid)
+    np.testing.assert_array_equal(found.array, wanted.array)
+    assert found.grid.same_as(wanted.grid, 1e-6)
+    # One that is as near in another order is no better than one that is in this order.
+    moved = Volume(wanted.array, elsewhere(wanted.grid))
+    assert stored_otherwise(moved, order).grid.order_of(wanted.grid, 0.1) is None
+    assert moved.in_order_of(wanted.grid) is moved
 
 
 def test_canonical_arrays_run_to_superior_posterior_left() -> None:

@@ -15,12 +15,13 @@ from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.formats.own_slices import OwnSlices
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.learning.label_maps import MOST_VALUES, MaskSource, join_masks
 from PartialOrganSegLib.learning.plan import FolderOptions, make_plan
 from PartialOrganSegLib.learning.run import LearnOptions, prepare
 from PartialOrganSegLib.learning.state import read_state
 from PartialOrganSegLib.learning.survey import Drawing, Form
-from Testing.helpers.finetune_data import write_start
+from Testing.helpers.finetune_data import ORGANS, ct_of, write_start
 from Testing.helpers.learn_folder import (
     SPACE,
     grid_of,
@@ -31,6 +32,7 @@ from Testing.helpers.learn_folder import (
     write_mask,
     write_patient,
 )
+from Testing.helpers.other_orders import stored_otherwise
 from Testing.helpers.training_data import write_image
 
 
@@ -187,3 +189,21 @@ def test_a_table_that_is_not_understood_is_named(tmp_path):
     (tmp_path / "a" / "drawn.csv").write_text("1,liver,255,0,0\n2,spleen,0,255,0\n", "utf-8")
     with pytest.raises(UserError, match=r"found 1, 2, 3, and in drawn.csv no line such as 1,liver"):
         plan_of(tmp_path)
+
+
+def test_masks_in_another_axis_order_are_those_of_their_ct(tmp_path):
+    """One that is used as it is and two that are put together; nothing but the voxels' places says whose they are."""
+    drawn = {"a": (1,), "b": (2, 3)}
+    labels = {name: write_patient(tmp_path / "cts", seed, f"{name}.nii.gz") for seed, name in enumerate(drawn)}
+    labels["a"] = labels["a"][:-1]
+    write_image(tmp_path / "cts" / "a.nii.gz", ct_of(0)[0][:-1])
+    for name, values in drawn.items():
+        for value in values:
+            mask = (labels[name] == value).astype(np.uint8)
+            stored = stored_otherwise(Volume(mask, grid_of(mask)))
+            write_image(tmp_path / "drawn" / f"{ORGANS[value - 1]}.nii.gz", stored.array, stored.grid)
+    plan = plan_of(tmp_path)
+    assert problems_of(plan) == []
+    for name, values in drawn.items():
+        for value in values:
+            np.testing.assert_array_equal(known_voxels(plan, name)[ORGANS[value - 1]], labels[name] == value)

@@ -16,6 +16,7 @@ from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining import session as session_module
 from PartialOrganSegLib.refining.neighbourhood import MARGIN_MM
 from PartialOrganSegLib.refining.session import RefineCancelled, RefineSession
+from Testing.helpers.other_orders import stored_otherwise
 from Testing.helpers.real_data import real_data_path
 from Testing.helpers.stroke_scenes import (
     FIRST_MIDDLE,
@@ -37,7 +38,8 @@ def start_without(truth: np.ndarray, organ: int) -> np.ndarray:
 
 def test_a_missed_organ_comes_back_from_one_stroke():
     ct, truth = scene()
-    session = RefineSession(ct, Volume(start_without(truth, SPLEEN), GRID), WORD16)
+    # Labels in another axis order are put into the CT's.
+    session = RefineSession(ct, stored_otherwise(Volume(start_without(truth, SPLEEN), GRID)), WORD16)
     drawn = stroke_at(FIRST_MIDDLE, SPLEEN)
     correction = session.add(drawn)
     after = correction.labels.array

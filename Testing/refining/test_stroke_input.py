@@ -13,6 +13,7 @@ from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.stroke_input import painted_strokes
+from Testing.helpers.other_orders import stored_otherwise
 
 GRID = Grid((20, 16, 8), (2.0, 2.0, 4.0))
 LINE = [(10.0, 10.0, 8.0), (20.0, 10.0, 8.0)]
@@ -32,7 +33,7 @@ def test_all_forms_of_strokes_say_the_same(tmp_path: Path):
     painted = painted_strokes(strokes, GRID, WORD16)
     write_labelmap(tmp_path / "s.nii.gz", painted)
     assert (painted.array == 1).sum() >= 6
-    for source in (tmp_path / "s.json", str(tmp_path / "s.nii.gz"), painted):
+    for source in (tmp_path / "s.json", str(tmp_path / "s.nii.gz"), painted, stored_otherwise(painted)):
         assert np.array_equal(painted_strokes(source, GRID, WORD16).array, painted.array)
 
 
