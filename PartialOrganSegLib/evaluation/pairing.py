@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +18,15 @@ from ..datasets.manifest import load_manifest
 from ..datasets.own_names import read_named_labels, says_its_organs
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
+from ..formats.folder_files import files_below
 from ..formats.registry import is_volume_name, stem_of, volume_suffixes
 from ..formats.slicer_segmentation import SlicerSegmentation
 from ..organs import LabelSpace
+from ..real_paths import real_path
 
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 ALL = "all"  # as `annotated`: the references are complete, however few organs they show
+_LOOKED_AT = 10_000  # files below a folder that lacks label maps, at most: it may be an archive
 # What tools and people put behind a case's name.
 SCRIBBLE_ENDING = ".scribble"
 LABEL_ENDINGS = (".labels", SCRIBBLE_ENDING, "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
@@ -106,12 +110,13 @@ def _few_organs(files: Iterable[Path], space: LabelSpace) -> tuple[str, ...]:
 
 def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[str, Path]:
     """Case name to its prediction. Warns of cases without one, of predictions without a case, and of those that may be
-    of several cases: none of them gets it.
+    of several cases: none of them gets it. Also of those that are the reference's own file.
 
     Raises UserError when nothing fits together, and for two predictions of one case.
     """
     files = label_files(path)
     if os.path.isfile(path) and len(cases) == 1:
+        _warn_of_own_references({cases[0].name: path}, cases, path, reporter)
         return {cases[0].name: path}
     cases_called = _cases_by_name(cases)
     paired: dict[str, Path] = {}
@@ -142,7 +147,18 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     if missing:
         reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no prediction for {_some(missing)}",
                                  hint="counted nowhere"))
+    _warn_of_own_references(paired, cases, path, reporter)
     return paired
+
+
+def _warn_of_own_references(paired: Mapping[str, Path], cases: Sequence[Case], path: Path, reporter: Reporter) -> None:
+    """Says of how many predictions the figures are perfect because prediction and reference are one file."""
+    labels = {case.name: real_path(case.label) for case in cases if case.label is not None}
+    same = [name for name, file in paired.items() if real_path(file) == labels.get(name)]
+    if same:
+        reporter.warning(Problem(Code.SETTINGS_CONFLICT, str(path), "predictions in files of their own",
+                                 f"the references themselves ({_some(same)}), so that these figures are perfect and "
+                                 "say nothing"))
 
 
 def _cases_by_name(cases: Sequence[Case]) -> dict[str, list[Case]]:
@@ -214,8 +230,18 @@ def label_files(path: Path, scribble: bool = False, of_cts: bool = False) -> dic
                 files.setdefault(labelled_name(file), file)
     if not files:
         kind = "CTs" if of_cts else "label maps"
-        raise UserError(code=Code.NO_CASES, subject=path, expected=f"{kind} ({', '.join(suffixes)})", found="none")
+        raise UserError(code=Code.NO_CASES, subject=path, expected=f"{kind} ({', '.join(suffixes)})", found="none",
+                        hint=_hint_of_deeper(path))
     return dict(sorted(files.items()))
+
+
+def _hint_of_deeper(folder: Path) -> str:
+    """Where files of volumes lie below a folder; which of them are meant, only the user knows."""
+    files = itertools.islice(files_below(folder, lambda error: None), _LOOKED_AT)
+    volume = next(filter(is_volume_name, files), None)
+    if volume is None:
+        return ""
+    return f"there is {volume.relative_to(folder)}: name that folder, or put all files into one"
 
 
 def _is_scribble(path: Path) -> bool:

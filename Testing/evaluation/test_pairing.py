@@ -121,3 +121,29 @@ def test_results_and_cts_that_are_numbered_as_nnunet_does(tmp_path: Path) -> Non
                            tuple(cases))
     assert pairs == {"liver_1": "liver_1_0000.labels.nii.gz"}
     assert "no reference for liver_3_0000.labels.nii.gz" in warned
+
+
+def test_label_maps_in_folders_of_a_folder_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "p1" / "dicom").mkdir(parents=True)
+    (tmp_path / "p1" / "dicom" / "1.dcm").touch()
+    with pytest.raises(UserError, match=r"expected label maps \(.*\), found none$"):
+        label_files(tmp_path)
+    (tmp_path / "p2").mkdir()
+    (tmp_path / "p2" / "image.labels.nii.gz").touch()
+    with pytest.raises(UserError, match=r"found none; there is p2.image\.labels\.nii\.gz: name that folder") as raised:
+        label_files(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("as_files", [False, True])
+def test_references_as_their_own_predictions_are_told(as_files: bool, tmp_path: Path) -> None:
+    (tmp_path / "refs").mkdir()
+    (tmp_path / "refs" / "a.nii.gz").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "refs")
+    name = "a.nii.gz" if as_files else ""
+    reporter = Warnings()
+    cases, _ = references(tmp_path / "refs" / name, WORD16, ["all"], False, None, reporter)
+    pairs = predictions(tmp_path / "link" / name, cases, reporter)
+    assert list(pairs) == ["a"]
+    [warned] = reporter.texts
+    assert "found the references themselves (a), so that these figures are perfect and say nothing" in warned
