@@ -318,6 +318,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/strokes_image.py
   PartialOrganSegLib/formats/volume_table.py
   PartialOrganSegLib/formats/writing.py
+  PartialOrganSegLib/free_memory.py
   PartialOrganSegLib/html_document.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
@@ -455,7 +456,6 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/cores.py
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
-  PartialOrganSegLib/segmenting/free_memory.py
   PartialOrganSegLib/segmenting/joined.py
   PartialOrganSegLib/segmenting/member_predictor.py
   PartialOrganSegLib/segmenting/memory.py

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from .errors import Code, UserError
+from .free_memory import free_memory, free_swap
 
 GZIP_LIMIT = 1040  # deflate packs at most 1032 bytes into one, and a header says little more
 _SMALL = 64 << 20  # bytes that any machine has
@@ -24,8 +23,10 @@ def check_claim(path: Path | str, claimed: int, stored: int, packed: bool) -> No
     if claimed > largest:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{claimed} bytes of voxels, as its header says",
                         found=f"{stored} {kind}bytes (truncated, or a wrong header)")
-    free = psutil.virtual_memory().available + psutil.swap_memory().free
-    if claimed > _SMALL and claimed * _COPIES > free:
+    if claimed <= _SMALL:
+        return
+    free = free_memory() + free_swap()
+    if claimed * _COPIES > free:
         raise UserError(code=Code.NO_MEMORY, subject=path,
                         expected=f"{round(claimed * _COPIES) // MIB} MiB of free memory for what its header claims",
                         found=f"{free // MIB} MiB")

@@ -25,7 +25,7 @@ FLOORS = """
     organ_records  yaml_file  registry  logfile  outputs
     events  scratch  json_file  memory_claims  safe_text  streams  html_document
     bounded_file
-    errors  atomic  cancelling  resources  real_paths
+    errors  atomic  cancelling  resources  real_paths  free_memory
     problem_codes  file_locks  exchanging  process_settings
     text_enum
 """

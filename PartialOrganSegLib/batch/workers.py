@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from ..free_memory import free_memory
 from ..segmenting.cores import Load, choose_threads, usable_cores
-from ..segmenting.free_memory import free_memory
 from .cases import Case
 from .messages import Ready
 from .options import BatchOptions

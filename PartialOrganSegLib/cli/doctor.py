@@ -89,10 +89,11 @@ def _versions(packages: Sequence[str]) -> tuple[list[str], list[str]]:
 def _memory() -> Iterator[Finding]:
     import psutil
 
-    memory = psutil.virtual_memory()
+    from ..free_memory import free_memory
+
     # Swap space does not count: a CT that needs it takes many times as long.
-    free = memory.available / 2**30
-    text = f"{free:.1f} of {memory.total / 2**30:.1f} GiB free"
+    free = free_memory() / 2**30
+    text = f"{free:.1f} of {psutil.virtual_memory().total / 2**30:.1f} GiB free"
     if free < MEMORY_GIB:
         text += f"; a large CT needs up to {MEMORY_GIB:g} GiB"
     yield Finding("memory", free >= MEMORY_GIB, text)

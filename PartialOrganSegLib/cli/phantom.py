@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import psutil
-
 from ..errors import Code, UserError
 from ..events import Reporter
+from ..free_memory import free_memory
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, seed_number, whole_number
 
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..formats.writing import write_ct, write_labelmap
     from ..synthesis.phantom import make_phantom
 
-    needed, free = BYTES * math.prod(arguments.shape), psutil.virtual_memory().available
+    needed, free = BYTES * math.prod(arguments.shape), free_memory()
     if needed > free:
         raise UserError(code=Code.NO_MEMORY, subject="--shape", expected=f"at most {free // BYTES} voxels, for which "
                         "there is memory", found=math.prod(arguments.shape))

@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from ..free_memory import free_memory
 
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
 _REPRESENTATIONS = _LONG | {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN",
@@ -47,7 +47,7 @@ def lengths_of(file: Path) -> Lengths:
         syntax, place = _syntax_and_start(data)
         if syntax == _DEFLATED:
             unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            limit = min(_MOST_UNPACKED, psutil.virtual_memory().available // 4)
+            limit = min(_MOST_UNPACKED, free_memory() // 4)
             try:
                 unpacked = unpacker.decompress(data[place:], limit)
             except zlib.error:

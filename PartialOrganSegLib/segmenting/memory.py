@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import psutil
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..free_memory import free_memory, free_swap
 from ..imaging.resampling import working_shape
 from ..imaging.volume import Grid
 from ..models.bundle import Bundle, Preprocessing
@@ -98,11 +98,11 @@ def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:
     """
     # Both count already as memory that is not free.
     needed = estimate_memory(grid, bundle) - BASE_BYTES - int(np.prod(grid.size)) * 2
-    memory = psutil.virtual_memory()
+    free = free_memory()
     size = " x ".join(map(str, grid.size))
-    if needed > memory.available + psutil.swap_memory().free:
+    if needed > free + free_swap():
         raise UserError(code=Code.NO_MEMORY, subject=f"a CT of {size} voxels",
-                        expected=f"{needed // MIB} MiB of free memory", found=f"{memory.available // MIB} MiB")
-    if needed > 0.8 * memory.available:
+                        expected=f"{needed // MIB} MiB of free memory", found=f"{free // MIB} MiB")
+    if needed > 0.8 * free:
         reporter.warning(Problem(Code.MEMORY_TIGHT, found=f"a CT of {size} voxels takes about {needed // MIB} MiB of "
-                                 f"memory, {memory.available // MIB} MiB are free"))
+                                 f"memory, {free // MIB} MiB are free"))

@@ -3,7 +3,6 @@
 import itertools
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -275,8 +274,8 @@ def test_memory_is_estimated_and_told(engine: Predictor, monkeypatch: pytest.Mon
     # A usual abdomen of 600 slices must fit a computer with 8 GiB beside everything else that runs.
     assert memory.estimate_memory(Grid((512, 512, 100), (0.8, 0.8, 1.0)), engine.bundle) < large < 3 << 30
     ct, _ = on_grid(centred((40, 40, 20), (4.0, 4.0, 4.0)))
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    monkeypatch.setattr(memory.psutil, "swap_memory", lambda: SimpleNamespace(free=0))
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "free_swap", lambda: 0)
     with pytest.raises(UserError, match=r"40 x 40 x 20 voxels: expected .* MiB"):
         engine.predict(ct)
 

@@ -7,15 +7,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from PartialOrganSegLib.segmenting import free_memory as module
+from PartialOrganSegLib import free_memory as module
+from PartialOrganSegLib.errors import Code, UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.imaging.volume import Grid
+from PartialOrganSegLib.memory_claims import check_claim
+from PartialOrganSegLib.segmenting.memory import check_memory
+from Testing.helpers.threshold_network import threshold_bundle
 
 GIB = 1 << 30
 
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of control groups, of a computer with 10 GiB free."""
+    """The folder of control groups, of a computer with 10 GiB free and 8 of swap space."""
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=10 * GIB))
+    monkeypatch.setattr(module.psutil, "swap_memory", lambda: SimpleNamespace(free=8 * GIB))
     monkeypatch.setattr(module, "GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(module, "OWN_GROUPS", tmp_path / "own")
     return tmp_path / "cgroup"
@@ -59,3 +66,43 @@ def test_a_container_that_sees_its_own_group_as_the_root(groups: Path) -> None:
     (groups.parent / "own").write_text("3:memory:/docker/0123\n")
     write_group(groups / "memory", 3 * GIB, GIB, 8, version=1)
     assert module.free_memory() == 2 * GIB + 8
+
+
+NO_LIMIT = {2: "max", 1: (1 << 63) - 4096}
+
+
+@pytest.mark.parametrize(("version", "own", "with_memory"), [(2, "0::/job", 0), (1, "3:memory:/job", 1)])
+@pytest.mark.parametrize(("memory", "swap", "expected"), [
+    (4 * GIB, 0, 0), (4 * GIB, 2 * GIB, GIB), (4 * GIB, None, 8 * GIB), (None, None, 8 * GIB)])
+def test_swap_space_is_the_computers_within_the_limit_of_the_group(groups: Path, version, own, with_memory, memory,
+                                                                   swap, expected) -> None:
+    """Of which 1 GiB is used, and of memory too; version 1 counts both together."""
+    (groups.parent / "own").write_text(own + "\n")
+    folder = (groups if version == 2 else groups / "memory") / "job"
+    write_group(folder, NO_LIMIT[version] if memory is None else memory, GIB, 8, version)
+    limit_name, used_name = {2: ("memory.swap.max", "memory.swap.current"),
+                             1: ("memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes")}[version]
+    limit = NO_LIMIT[version] if swap is None else swap + with_memory * memory
+    (folder / limit_name).write_text(f"{limit}\n")
+    (folder / used_name).write_text(f"{GIB + with_memory * GIB}\n")
+    assert module.free_swap() == expected
+
+
+def claim(folder: Path) -> None:
+    check_claim(folder / "a.nrrd", GIB, GIB, packed=False)
+
+
+def segment(folder: Path) -> None:
+    check_memory(Grid((512, 512, 600), (0.8, 0.8, 1.0)), threshold_bundle(folder / "model"), Reporter())
+
+
+@pytest.mark.parametrize("check", [claim, segment])
+def test_what_a_file_or_a_ct_takes_has_to_fit_into_the_container(groups: Path, check, tmp_path: Path) -> None:
+    (groups.parent / "own").write_text("0::/job\n")
+    check(tmp_path)
+    write_group(groups / "job", 2 * GIB + GIB // 16, 2 * GIB, 8)
+    (groups / "job" / "memory.swap.max").write_text("0\n")
+    (groups / "job" / "memory.swap.current").write_text("0\n")
+    with pytest.raises(UserError, match=r"expected \d+ MiB of free memory.*, found 64 MiB") as raised:
+        check(tmp_path)
+    assert raised.value.code is Code.NO_MEMORY
