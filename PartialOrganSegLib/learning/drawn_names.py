@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import Code, Problem, UserError
+from ..formats.registry import stem_of
 from ..formats.slicer_segmentation import segments_of
 from ..formats.volume_table import listed_volumes
 from .case_names import telling_words, words_of
@@ -86,6 +87,10 @@ def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: W
     words = ""
     if len(drawing.values) == 1 and drawing.form is Form.LABELS:
         words = telling_words(drawing.path, words_of(case.name))
+        # Of a CT "late" in the folders of several patients, whose cases are "a_late" and "b_late".
+        beside_ct = telling_words(drawing.path, words_of(stem_of(case.ct.path)))
+        if words and beside_ct and not organs.known(words) and organs.known(beside_ct):
+            words = beside_ct
     # A table for a whole folder is one of its label maps: in it the 1 of every mask of one organ has a name too.
     if words and organs.known(words):
         return _as_called(drawing, words, organs)

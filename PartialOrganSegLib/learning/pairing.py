@@ -31,9 +31,10 @@ def pair(survey: Survey) -> tuple[list[PairedCase], list[Problem]]:
     """Every CT of a survey with its drawings, and a problem for each drawing of which it is not clear whose it is.
 
     A drawing belongs to the CT of its series; else to the one whose name is in its own or in its folder's; else to the
-    only one in its folder, or in the nearest above; else to the only one with the same grid. One whose grid is that of
-    no CT is refused: an unnoticed shift would teach a wrong place. So is one that is called after a CT and lies beside
-    another, unless the name is a number only: "liver_2" beside a patient's only CT is a second liver, not patient 2's.
+    only one in its folder, or in the nearest above, and of several there to the one whose file's name is in its own;
+    else to the only one with the same grid. One whose grid is that of no CT is refused: an unnoticed shift would teach
+    a wrong place. So is one that is called after a CT and lies beside another, unless the name is a number only:
+    "liver_2" beside a patient's only CT is a second liver, not patient 2's.
     """
     # The folder itself may be given as ".".
     names = unique_names(case_names([Path(os.path.abspath(ct.path)) for ct in survey.cts]))
@@ -51,10 +52,12 @@ def pair(survey: Survey) -> tuple[list[PairedCase], list[Problem]]:
 
 def _owner(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> tuple[PairedCase | Problem, str]:
     """The case that a drawing belongs to and by what, or why none does."""
-    if drawing.structures is not None and drawing.structures.series_uid:
-        same_series = [case for case in cases if case.ct.series_uid == drawing.structures.series_uid]
-        if len(same_series) == 1:
-            return same_series[0], "series"
+    series_uid = _series_of(drawing)
+    same_series = [case for case in cases if series_uid and case.ct.series_uid == series_uid]
+    if len(same_series) == 1:
+        if drawing.form is Form.STROKES and not _fits(drawing, same_series[0].ct):
+            return _another_grid(drawing, same_series[0]), ""
+        return same_series[0], "series"
     # A stroke file says little of the voxels, structures nothing: they fit wherever nothing speaks against it.
     fitting = [case for case in cases if _fits(drawing, case.ct)]
     named = _named(drawing, cases, folder)
@@ -71,6 +74,11 @@ def _owner(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> tuple
         # The name or the folder is plain, and the voxels say otherwise: that is a mistake, not another CT's mask.
         if len(candidates) == 1 and not on_grid:
             return _another_grid(drawing, candidates[0]), ""
+        # Where several patients have a CT "late", the cases are "a_late" and "b_late", and the masks "late_liver".
+        if how == "folder":
+            called = _called_after(drawing, on_grid, [stem_of(case.ct.path) for case in on_grid], folder)
+            if len(called) == 1:
+                return called[0], "name"
     if drawing.grid is not None and len(fitting) == 1:
         return fitting[0], "geometry"
     if len(fitting) > 1:
@@ -80,16 +88,25 @@ def _owner(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> tuple
     return Problem(Code.CASE_UNPAIRED, str(drawing.path), "the CT that it was drawn on", "none in the folder"), ""
 
 
+def _series_of(drawing: Drawing) -> str:
+    """The identifier of the series that a drawing says it is of, else empty."""
+    if drawing.structures is not None:
+        return drawing.structures.series_uid
+    if drawing.strokes is not None:
+        return drawing.strokes.series_uid or ""
+    return ""
+
+
 def _fits(drawing: Drawing, ct: CtImage) -> bool:
     """Whether a drawing may lie on the voxels of a CT."""
+    # Where either is empty nobody knows; a CT that was saved as a file has lost its series' identifier.
+    if _series_of(drawing) and ct.series_uid and _series_of(drawing) != ct.series_uid:
+        return False
     if drawing.grid is not None:
         return drawing.grid.order_of(ct.grid, ROUNDED_MM) is not None
     if drawing.strokes is not None:
         strokes = drawing.strokes
         return strokes.size is None or tuple(strokes.size) == tuple(ct.grid.size)
-    if drawing.structures is not None:
-        # Where either is empty nobody knows; a CT that was saved as a file has lost its series' identifier.
-        return not (drawing.structures.series_uid and ct.series_uid) or drawing.structures.series_uid == ct.series_uid
     return True
 
 
@@ -97,11 +114,12 @@ def _another_grid(drawing: Drawing, case: PairedCase) -> Problem:
     expected, actual = f"the geometry of {case.ct.path.name}", ""
     if drawing.grid is not None:
         expected += f", {case.ct.grid.differing_from(drawing.grid)}"
+    elif _series_of(drawing) and case.ct.series_uid and _series_of(drawing) != case.ct.series_uid:
+        kind = "structures" if drawing.strokes is None else "strokes"
+        expected = f"{kind} of the series {case.ct.series_uid} in {case.ct.path.name}"
+        actual = f"such of {_series_of(drawing)}"
     elif drawing.strokes is not None:
         expected, actual = f"strokes on {case.ct.grid.size} voxels", str(drawing.strokes.size)
-    elif drawing.structures is not None:
-        expected = f"structures of the series {case.ct.series_uid} in {case.ct.path.name}"
-        actual = f"such of {drawing.structures.series_uid}"
     return Problem(Code.GEOMETRY_DIFFERS, str(drawing.path), expected, actual)
 
 
@@ -114,16 +132,22 @@ def _named(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> list[
         stated = [case for case in cases if drawing.strokes.image and _states(drawing, case)]
         if len(stated) == 1:
             return stated
+    return _called_after(drawing, cases, [case.name for case in cases], folder)
+
+
+def _called_after(drawing: Drawing, cases: Sequence[PairedCase], names: Sequence[str],
+                  folder: Path) -> list[PairedCase]:
+    """The cases whose name, of `names`, is in a drawing's file name or in its folder's: those with the longest such."""
     # The file's own name says more than its folder's: in "masks/liver_2.nii.gz" it is the CT "liver_2".
     places = [stem_of(drawing.path)]
     if drawing.path.parent != folder:
         places.append(drawing.path.parent.name)
     for place in places:
         words = words_of(place)
-        lengths = {case.name: _row_in(words_of(case.name), words) for case in cases}
-        longest = max(lengths.values(), default=0)
+        lengths = [_row_in(words_of(name), words) for name in names]
+        longest = max(lengths, default=0)
         if longest:
-            return [case for case in cases if lengths[case.name] == longest]
+            return [case for case, length in zip(cases, lengths, strict=True) if length == longest]
     return []
 
 
