@@ -31,10 +31,11 @@ ALPHAS = (1.0, 0.75, 0.5, 0.25)
 # weights, of three at about 0.3 from none of them; both forgot little.
 NONE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_ALPHA = 0.75
+# Of learning, by the same Dice: at the high one a model forgets what it knows, at the low one it hardly learns what it
+# does not. A copy that learns beside the start model has nothing to forget.
+HIGH_RATE, LOW_RATE = 0.001, 0.0002
 # From which an organ that the start model lacks gets its first weights: five seconds of one core.
 NEW_CLASS_PATCHES = 16
-# Of a copy that has nothing else to keep: five times that of a network that has.
-BESIDE_RATE = 0.001
 _OF_CASES = "and the cases fine-tuned on, whose terms are their owner's"
 # Settings of a recipe that a run decides, and how to ask for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
@@ -154,7 +155,7 @@ def stroke_settings(rates: Sequence[float]) -> SettingValues:
 def beside_settings(from_drawings_alone: bool) -> SettingValues:
     """What a copy that learns beside the start model changes. What it forgets nobody asks it for; where the drawings
     say of every voxel whether it is one of the organs to be learnt, the start model has nothing to teach it."""
-    settings: SettingValues = {"beside": True, "optimiser.learning_rate": BESIDE_RATE}
+    settings: SettingValues = {"beside": True}
     if from_drawings_alone:
         settings["losses.distillation"] = 0.0
         # Beside masks of one organ it is the air round the body, and would have nearly half of the patches.
@@ -187,8 +188,21 @@ def alpha_for(start_dice: float | None) -> float:
     """
     if start_dice is None:
         return USUAL_ALPHA
-    knowledge = (start_dice - NONE_BELOW) / (HALF_FROM - NONE_BELOW)
-    return round(1 - min(max(knowledge, 0), 1) / 2, 2)
+    return round(1 - _knowledge(start_dice) / 2, 2)
+
+
+def rate_for(start_dice: float | None, beside: bool) -> float:
+    """The learning rate for the start model's Dice of what the cases show; None: it has none."""
+    if beside:
+        return HIGH_RATE
+    if start_dice is None:
+        return LOW_RATE
+    return float(f"{HIGH_RATE * (LOW_RATE / HIGH_RATE) ** _knowledge(start_dice):.1g}")
+
+
+def _knowledge(start_dice: float) -> float:
+    """From 0, the start model knows as good as nothing of what the cases show, to 1."""
+    return min(max((start_dice - NONE_BELOW) / (HALF_FROM - NONE_BELOW), 0.0), 1.0)
 
 
 def alphas_to_try(alpha: float, set_by_user: bool, held: HeldOut) -> list[float]:

@@ -24,6 +24,7 @@ from .decisions import (
     beside_settings,
     check_overrides,
     joined_settings,
+    rate_for,
     start_settings,
     stroke_settings,
 )
@@ -46,7 +47,7 @@ LOOKING_SHARE = 0.1
 
 def check_settings(preparation: Preparation) -> None:
     """Raises UserError for settings that fine-tuning decides itself and a start model that cannot be trained. Sets
-    `alpha_set`."""
+    `alpha_set` and `rate_set`."""
     request = preparation.request
     check_overrides(request.options.overrides)
     request.start.learner.check_trainable()
@@ -56,6 +57,7 @@ def check_settings(preparation: Preparation) -> None:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=request.recipe_file,
                         expected="neither hold_out nor validation.share", found="one", hint="see --validate")
     preparation.alpha_set = "alpha" in recipe.model_fields_set
+    preparation.rate_set = "learning_rate" in recipe.optimiser.model_fields_set
 
 
 def read_cases(preparation: Preparation) -> None:
@@ -130,6 +132,8 @@ def look_at_start_model(preparation: Preparation) -> None:
         # Beside a start model that knows none of it, its weights have no part in what is learnt.
         if request.options.beside and set(preparation.changed) <= set(preparation.classes.new):
             settings["alpha"], preparation.alpha_set = 1.0, True
+    if not preparation.rate_set:
+        settings["optimiser.learning_rate"] = rate_for(dice, request.options.beside)
     settings |= stroke_settings(draw_rates(preparation.trained, predictions, preparation.reporter))
     beside = request.options.beside
     settings |= joined_settings(request.start, preparation.space, preparation.classes, preparation.changed, beside)

@@ -76,6 +76,7 @@ class Preparation:
     changed: list[int] = field(init=False)  # labels of the organs that are to be learnt
     replay: Replay = field(init=False)
     alpha_set: bool = field(init=False)  # so that no others are tried: by the recipe's file or the user
+    rate_set: bool = field(init=False)  # the learning rate, by these
     draft: RecipeDraft = field(init=False)
     start_predictions: StartPredictions = field(init=False)
     size_multiple: tuple[int, int, int] = field(init=False)  # of the network

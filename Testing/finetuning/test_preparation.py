@@ -13,7 +13,7 @@ import yaml
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.finetuning.decisions import USUAL_ALPHA, RecipeDraft, start_settings
+from PartialOrganSegLib.finetuning.decisions import HIGH_RATE, LOW_RATE, USUAL_ALPHA, RecipeDraft, start_settings
 from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.preparation import (
@@ -46,6 +46,7 @@ from Testing.helpers.finetune_data import (
 )
 
 CPU = torch.device("cpu")
+RATE_LEFT_OPEN = [override for override in QUICK if "learning_rate" not in override]
 
 
 @pytest.fixture(scope="module")
@@ -152,16 +153,28 @@ def test_replay_measures_what_the_cases_do_not(start, spleens, tmp_path, monkeyp
 
 
 def test_the_recipe_follows_from_what_the_start_model_knows(start, spleens, tmp_path):
-    draft = after(look_at_start_model, preparation(start, spleens, tmp_path / "run"))
+    draft = after(look_at_start_model, preparation(start, spleens, tmp_path / "run", overrides=RATE_LEFT_OPEN))
     look_at_start_model(draft)
     recipe = draft.draft.read()
-    assert recipe.alpha == 1  # random weights know nothing
+    assert (recipe.alpha, recipe.optimiser.learning_rate) == (1, HIGH_RATE)  # random weights know nothing
     assert recipe.preprocessing.spacing_zyx == start.preprocessing.spacing_zyx
     assert recipe.bundle.name == "start-finetuned"
-    new = after(look_at_start_model, preparation(write_start(tmp_path / "liver", ["liver"]), spleens, tmp_path / "2"))
+    new = after(look_at_start_model, preparation(write_start(tmp_path / "liver", ["liver"]), spleens, tmp_path / "2",
+                                                 overrides=RATE_LEFT_OPEN))
     look_at_start_model(new)
-    assert new.draft.decided["alpha"] == USUAL_ALPHA  # it has no spleen to compare
+    # It has no spleen to compare.
+    assert (new.draft.decided["alpha"], new.draft.read().optimiser.learning_rate) == (USUAL_ALPHA, LOW_RATE)
     assert new.draft.read().loss_arguments["distillation"]["new_classes"] == list(new.classes.new)
+
+
+def test_the_learning_rate_of_a_users_recipe_stays(start, spleens, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("losses: {marginal_cross_entropy: 1}\noptimiser: {name: sgd, learning_rate: 0.03}\n", "utf-8")
+    draft = preparation(start, spleens, tmp_path / "run", overrides=RATE_LEFT_OPEN)
+    draft.request = replace(draft.request, recipe_file=file)
+    after(look_at_start_model, draft)
+    look_at_start_model(draft)
+    assert draft.draft.read().optimiser.learning_rate == 0.03
 
 
 def test_the_users_settings_have_the_last_word(start, spleens, tmp_path):

@@ -17,7 +17,7 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning import looking, start_predictions
 from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
 from PartialOrganSegLib.finetuning.cases import PreparedCase
-from PartialOrganSegLib.finetuning.decisions import USUAL_ALPHA, alpha_for
+from PartialOrganSegLib.finetuning.decisions import LOW_RATE, USUAL_ALPHA, alpha_for, rate_for
 from PartialOrganSegLib.finetuning.start_predictions import ENOUGH_CASES, StartPredictions
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.segmenting.predictor import Predictor
@@ -133,6 +133,12 @@ def test_a_ct_too_large_to_be_segmented_is_reported_and_still_learnt_from(start,
 def test_a_start_model_that_knows_less_keeps_a_smaller_share():
     assert alpha_for(None) == USUAL_ALPHA
     assert [alpha_for(dice) for dice in (0.0, 0.3, 0.45, 0.6, 1.0)] == [1, 1, 0.75, 0.5, 0.5]
+
+
+def test_a_start_model_that_knows_less_learns_faster():
+    assert rate_for(None, beside=False) == LOW_RATE
+    assert [rate_for(dice, beside=False) for dice in (0.0, 0.3, 0.45, 0.6, 1.0)] == [1e-3, 1e-3, 4e-4, 2e-4, 2e-4]
+    assert rate_for(1.0, beside=True) == 1e-3  # it stays whole
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
