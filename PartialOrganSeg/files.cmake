@@ -382,6 +382,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/memory_claims.py
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
+  PartialOrganSegLib/models/bundle_writing.py
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/coarser.py
   PartialOrganSegLib/models/combining.py

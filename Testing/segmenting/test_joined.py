@@ -23,7 +23,8 @@ from PartialOrganSegLib.finetuning.speed import network_seconds
 from PartialOrganSegLib.imaging.linear import LinearReader, read_near
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.imaging.working_grid import WorkingGrid
-from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
 from PartialOrganSegLib.models.ensemble import ensemble_of, write_ensemble
 from PartialOrganSegLib.models.joined import divided, join_bundles
