@@ -91,6 +91,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/view.py
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/computing.py
+  PartialOrganSegPanel/segment/course.py
   PartialOrganSegPanel/segment/earlier.py
   PartialOrganSegPanel/segment/elsewhere.py
   PartialOrganSegPanel/segment/section.py
