@@ -48,6 +48,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/dicom_files.py
   PartialOrganSegPanel/scene/drawn_strokes.py
+  PartialOrganSegPanel/scene/editor_node.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/hidden_result.py
   PartialOrganSegPanel/scene/label_box.py

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..scene.ct_tag import link_to_ct, misses_its_ct
+from ..scene.editor_node import editor_node
 from ..scene.hidden_result import show_chosen
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.segmentation_result import describe
@@ -69,13 +70,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def bound(self) -> None:
         self._unwatch()
-        scene = slicer.mrmlScene
-        node = scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-        if node is None:
-            node = slicer.vtkMRMLSegmentEditorNode()
-            node.SetSingletonTag(EDITOR_TAG)
-            node = scene.AddNode(node)
-        self.editor.setMRMLSegmentEditorNode(node)
+        self.editor.setMRMLSegmentEditorNode(editor_node(EDITOR_TAG))
         if self._open:
             self._listen_to_views()
         self._say("")
