@@ -39,6 +39,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
+  PartialOrganSegPanel/review/working_time.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/abdomen_window.py
   PartialOrganSegPanel/scene/alignment.py
