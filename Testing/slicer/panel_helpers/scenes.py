@@ -126,6 +126,19 @@ def add_result(volume, organs=None, array=None):
     return node
 
 
+def add_strokes(volume, value=1):
+    """A node of strokes on `volume`, of the organ with this value; gives their label map."""
+    from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap
+    from PartialOrganSegPanel.scene.strokes import new_strokes
+
+    from PartialOrganSegLib.organs import WORD16
+
+    labels = np.full(phantom()[1].shape, NOT_DRAWN, np.uint8)
+    labels[40, 30:34, 10 * value:10 * value + 4] = value
+    draw_labelmap(new_strokes(volume, WORD16.organs), volume, labels)
+    return labels
+
+
 def add_transform(axes, offset):
     """A linear transform node: 3x3 `axes` and an offset in mm, RAS."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "T")
