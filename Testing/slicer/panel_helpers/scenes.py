@@ -126,16 +126,34 @@ def add_result(volume, organs=None, array=None):
     return node
 
 
-def add_strokes(volume, value=1):
-    """A node of strokes on `volume`, of the organ with this value; gives their label map."""
-    from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap
+def ijk_to_ras(volume):
+    """Its 4x4 matrix from voxel indices to RAS mm, without transforms."""
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def strokes_on(volume, labels, organs=None):
+    """A node of strokes on `volume` of a scribble label map (z, y, x), of these organs (default: WORD's)."""
+    from PartialOrganSegPanel.scene.stroke_labelmap import draw_labelmap
     from PartialOrganSegPanel.scene.strokes import new_strokes
 
     from PartialOrganSegLib.organs import WORD16
 
+    strokes = new_strokes(volume, WORD16.organs if organs is None else organs)
+    draw_labelmap(strokes, volume, labels)
+    return strokes
+
+
+def add_strokes(volume, value=1):
+    """Some strokes on `volume` of the organ with this value; gives their label map."""
+    from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN
+
     labels = np.full(phantom()[1].shape, NOT_DRAWN, np.uint8)
     labels[40, 30:34, 10 * value:10 * value + 4] = value
-    draw_labelmap(new_strokes(volume, WORD16.organs), volume, labels)
+    strokes_on(volume, labels)
     return labels
 
 
