@@ -126,6 +126,14 @@ def add_result(volume, organs=None, array=None):
     return node
 
 
+def decide(segmentation, *organs, state=None):
+    """The state of some organs, accepted unless it is said."""
+    from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
+
+    for organ in organs:
+        set_state(segmentation, row(segmentation, organ).segment_id, state or ACCEPTED)
+
+
 def ijk_to_ras(volume):
     """Its 4x4 matrix from voxel indices to RAS mm, without transforms."""
     import vtk

@@ -7,8 +7,8 @@ import pytest
 import slicer
 import slicer.util
 from panel_helpers.saved_case import accepted_in_file, case_facts, case_folder, listed_case
-from panel_helpers.scenes import add_ct, add_result, add_strokes, label_array, phantom
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, accepted_organs, row, set_state
+from panel_helpers.scenes import add_ct, add_result, add_strokes, decide, label_array, phantom
+from PartialOrganSegPanel.scene.organ_rows import EDITED, accepted_organs, row
 from PartialOrganSegPanel.scene.segmentation_result import find_results
 from PartialOrganSegPanel.scene.stroke_labelmap import scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import find_strokes
@@ -58,7 +58,7 @@ def test_one_of_two_segmentations_is_deleted(user):
     user.press("saveWork")
     first, second = find_results(user.volume)
     slicer.mrmlScene.RemoveNode(first)
-    set_state(second, row(second, "colon").segment_id, ACCEPTED)
+    decide(second, "colon")
     user.press("nextCase")
     assert "segmentation_1.seg.nrrd" in user.said
     assert "segmentation_2.seg.nrrd" not in user.said
@@ -77,7 +77,7 @@ def test_what_is_taken_back_beside_a_deleted_segmentation_is_taken_back(user):
     first = find_results(user.volume)[0]
     assert case_facts()["accepted"] == ["liver"]
     slicer.mrmlScene.RemoveNode(first)
-    set_state(second, row(second, "liver").segment_id, "predicted")
+    decide(second, "liver", state="predicted")
     user.press("saveWork")
     assert "segmentation_1.seg.nrrd" in user.said
     assert not (case_folder() / "case.json").exists()
@@ -113,7 +113,7 @@ def test_what_is_taken_back_is_taken_back(user):
     """A decision that is taken back is no loss: nobody shall learn from it."""
     node = user.accept("liver")
     user.press("saveWork")
-    set_state(node, row(node, "liver").segment_id, "predicted")
+    decide(node, "liver", state="predicted")
     user.press("saveWork")
     assert user.said == "Saved."
     assert not (case_folder() / "case.json").exists()
@@ -161,7 +161,7 @@ def test_what_is_accepted_while_the_case_is_saved_is_saved(user):
     case, volume = listed_case(), user.volume
     work = save_case(chosen_list(), case, volume, node, WrittenCts())
     next(work)  # the segmentation is written
-    set_state(node, row(node, "spleen").segment_id, ACCEPTED)
+    decide(node, "spleen")
     saved = finished(work)
     assert saved.facts["decided"] == 2
     assert accepted_in_file() == ["liver", "spleen"]
@@ -191,7 +191,7 @@ def test_a_case_that_never_rests_is_not_closed(user):
         work = save_case(chosen_list(), listed_case(), user.volume, node, WrittenCts())
         for number, _progress in enumerate(work):  # another one at every step
             organ, turn = WORD16.names[number % 16], number // 16 % 2
-            set_state(node, row(node, organ).segment_id, ("absent", "accepted")[turn])
+            decide(node, organ, state=("absent", "accepted")[turn])
 
     with pytest.raises(UserError, match="was changed while it was saved"):
         saved()

@@ -7,7 +7,8 @@ import pytest
 import slicer
 import slicer.util
 from panel_helpers.saved_case import accepted_in_file, case_folder, listed_case
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, accepted_organs, row, set_state
+from panel_helpers.scenes import decide
+from PartialOrganSegPanel.scene.organ_rows import accepted_organs
 from PartialOrganSegPanel.scene.voxel_counts import finished
 from PartialOrganSegPanel.scene.written_cts import WrittenCts
 from PartialOrganSegPanel.shell.work_list import LIST, ListedCase, WorkList, chosen_list
@@ -25,7 +26,7 @@ def other(user):
     user.press("saveWork")
     case = listed_case()
     volume, node = load_case(chosen_list(), case)
-    set_state(node, row(node, "spleen").segment_id, ACCEPTED)
+    decide(node, "spleen")
     finished(save_case(chosen_list(), case, volume, node, WrittenCts()))
     for other_node in (node, volume):
         slicer.mrmlScene.RemoveNode(other_node)
@@ -34,7 +35,7 @@ def other(user):
 def test_what_another_window_saved_is_kept_beside(user, other):
     user.services.dialogs.answers.append("keep")
     node = user.panel.parameters.segmentation
-    set_state(node, row(node, "colon").segment_id, ACCEPTED)
+    decide(node, "colon")
     user.press("saveWork")
     assert "was saved by another window since it was opened here" in user.services.dialogs.asked[-1][1]
     assert accepted_in_file() == ["liver", "colon"]
