@@ -1,6 +1,5 @@
 """Section Segment: what becomes of a result: codes, colours, geometry, a second run, saving."""
 
-
 import numpy as np
 import pytest
 import slicer
