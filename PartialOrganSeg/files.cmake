@@ -39,6 +39,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
+  PartialOrganSegPanel/review/working_time.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/abdomen_window.py
   PartialOrganSegPanel/scene/alignment.py
@@ -48,6 +49,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/dicom_files.py
   PartialOrganSegPanel/scene/drawn_strokes.py
+  PartialOrganSegPanel/scene/editor_node.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/hidden_result.py
   PartialOrganSegPanel/scene/label_box.py
@@ -91,6 +93,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/view.py
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/computing.py
+  PartialOrganSegPanel/segment/course.py
   PartialOrganSegPanel/segment/earlier.py
   PartialOrganSegPanel/segment/elsewhere.py
   PartialOrganSegPanel/segment/section.py
@@ -382,6 +385,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/memory_claims.py
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
+  PartialOrganSegLib/models/bundle_writing.py
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/coarser.py
   PartialOrganSegLib/models/combining.py

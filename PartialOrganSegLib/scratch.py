@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .atomic import put_in_place
+from .exchanging import exchange
 from .file_locks import lock, locked
 
 LOCK = ".lock"
@@ -38,6 +39,26 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
             yield folder
     finally:
         _remove(folder)
+
+
+def replace_folder(new: Path, target: Path, scratch: Path) -> None:
+    """Puts `new` in the place of `target`, beside which the scratch folder lies; what was there ends in that.
+
+    Where the system cannot exchange two folders, a process that is killed between two renames leaves none in place; the
+    next scratch folder beside it puts the old one back. Raises OSError, with what was there in its place.
+    """
+    if target.exists() and exchange(new, target):
+        return
+    old = scratch / OLD / target.name
+    if target.exists():
+        old.parent.mkdir()
+        put_in_place(target, old)
+    try:
+        put_in_place(new, target)
+    except OSError:
+        if old.exists():
+            put_in_place(old, target)
+        raise
 
 
 def _held_folder(parent: Path, prefix: str) -> tuple[Path, BinaryIO]:

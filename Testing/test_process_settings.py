@@ -11,7 +11,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.process_settings import WAIT_POLICY, ask_for_large_pages

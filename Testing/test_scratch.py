@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from PartialOrganSegLib import scratch as scratch_module
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.exchanging import exchange
 from PartialOrganSegLib.outputs import all_at_once
-from PartialOrganSegLib.scratch import scratch_folder
+from PartialOrganSegLib.scratch import clear_abandoned, replace_folder, scratch_folder
 from Testing.helpers.repository import ROOT
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 HOLDS = """
 import sys
 from pathlib import Path
+from PartialOrganSegLib import scratch as scratch_module
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.scratch import scratch_folder
+from PartialOrganSegLib.scratch import clear_abandoned, replace_folder, scratch_folder
 with scratch_folder(Path(sys.argv[1]), ".made-") as scratch, whole_file(Path(sys.argv[1]) / "x.json") as temporary:
     temporary.write_text("half")
     print(scratch, temporary, sep="\\n", flush=True)
@@ -127,3 +129,52 @@ def test_a_full_disk_names_the_file_that_was_to_be(tmp_path):
         raise OSError(28, "No space left on device")
     assert error.value.filename == str(tmp_path / "x.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("new", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "which").write_text(name)
+    scratch = tmp_path / "old"
+    scratch.mkdir()
+    # Windows refuses to move a folder in which a file is open.
+    rename = scratch_module.put_in_place
+
+    def refused(source: Path, target: Path) -> None:
+        if source.name == "new":
+            raise PermissionError("in use")
+        rename(source, target)
+
+    monkeypatch.setattr(scratch_module, "put_in_place", refused)
+    monkeypatch.setattr(scratch_module, "exchange", lambda *_: False)  # as where the system cannot
+    with pytest.raises(PermissionError):
+        replace_folder(tmp_path / "new", tmp_path / "model", scratch)
+    assert (tmp_path / "model" / "which").read_text() == "model"
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_that_is_replaced_goes_to_the_scratch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                             exchanges: bool) -> None:
+    if not exchanges:
+        monkeypatch.setattr(scratch_module, "exchange", lambda *_: False)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for folder in (scratch / "new", tmp_path / "model"):
+        folder.mkdir()
+        (folder / "which").write_text(folder.name)
+    replace_folder(scratch / "new", tmp_path / "model", scratch)
+    assert (tmp_path / "model" / "which").read_text() == "new"
+    [old] = scratch.rglob("which")
+    assert old.read_text() == "model"
+
+
+def test_a_folder_whose_replacing_was_broken_off_is_put_back(tmp_path: Path) -> None:
+    """As a process leaves it that is killed between two renames, where two folders cannot be exchanged."""
+    scratch = tmp_path / ".bundle-abc"
+    for part, content in (("new", "new"), ("old/model", "model")):
+        (scratch / part).mkdir(parents=True)
+        (scratch / part / "which").write_text(content)
+    (scratch / ".lock").touch()
+    clear_abandoned(tmp_path, ".bundle-")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "which").read_text() == "model"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import Code, UserError
 from ..events import Reporter
-from ..models.bundle import Bundle, load_bundle, write_bundle
+from ..models.bundle import Bundle, load_bundle
+from ..models.bundle_writing import write_bundle
 from ..models.checksums import MANIFEST, sha256
 from ..models.joined import join_bundles
 from ..models.store import find_model

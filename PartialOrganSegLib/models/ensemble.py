@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..errors import Code, UserError
 from ..label_space_file import LabelSpaceEntry
-from .bundle import MEMBERS, Bundle, metadata_of, write_folder
+from .bundle import MEMBERS, Bundle
+from .bundle_writing import metadata_of, write_folder
 from .checksums import MANIFEST, bundle_files, sha256, verify_bundle
 from .combining import MEAN, VOTE
 from .metadata import NetworkEntry, OwnSection, PreprocessingEntry

@@ -23,7 +23,8 @@ from typing import Any
 from ..errors import Code, UserError, did_you_mean
 from ..label_space_file import LabelSpaceEntry
 from ..organs import WORD16, LabelSpace, Organ, label_space_of_names
-from .bundle import MEMBERS, Bundle, metadata_of, write_folder
+from .bundle import MEMBERS, Bundle
+from .bundle_writing import metadata_of, write_folder
 from .checksums import MANIFEST, bundle_files, verify_bundle
 from .metadata import Licences, Lineage, MemberEntry, NetworkEntry, OwnSection, PreprocessingEntry
 

@@ -16,7 +16,8 @@ from ..networks import build_network
 from ..networks.nnunet_v2 import NNUNetV2
 from ..organs import label_space_of_names
 from ..scratch import scratch_folder
-from .bundle import Bundle, write_bundle
+from .bundle import Bundle
+from .bundle_writing import write_bundle
 from .checksums import sha256
 from .ensemble import write_ensemble
 from .folders import LONGEST_NAME, free_folder

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from ..atomic import put_in_place
 from ..errors import Code, Problem, UserError
 from ..resources import resource
-from ..scratch import scratch_folder
-from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
+from ..scratch import replace_folder, scratch_folder
+from .bundle import MEMBERS, METADATA, Bundle, load_bundle
 from .checksums import bundle_files, check_suffix, sha256
 from .folders import INSTALLING, NNUNET_HINT, find_folder, free_folder, model_folders, user_models
 from .http_file import fetch_file

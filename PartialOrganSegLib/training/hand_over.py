@@ -9,7 +9,8 @@ import torch
 
 from ..errors import Code, UserError
 from ..loading.cache import CachedCase
-from ..models.bundle import Bundle, write_bundle
+from ..models.bundle import Bundle
+from ..models.bundle_writing import write_bundle
 from ..models.joined import join_bundles
 from ..networks import arguments_of_phase
 from ..organs import LabelSpace

@@ -19,7 +19,8 @@ import SimpleITK as sitk
 import torch
 
 from PartialOrganSegLib.formats.reading import read_labelmap
-from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers import ready_python

@@ -43,7 +43,8 @@ from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.organs import WORD16, LabelSpace, label_space_of_names
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom

@@ -200,25 +200,6 @@ class Reader:
         print(f"{'':<28} segments with: {self.panel.parameters.segment.model}", flush=True)
 
 
-def write_series(volume: Any, folder: Path) -> None:
-    """The CT's slices as DICOM files, as a scanner's archive has them; the scene's volume stays as it is."""
-    import slicer.util
-    import vtk
-
-    from Testing.helpers.dicom_files import write_slices
-
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    affine = np.diag([-1, -1, 1, 1]) @ slicer.util.arrayFromVTKMatrix(matrix)  # RAS to LPS
-    array = slicer.util.arrayFromVolume(volume)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    positions = affine[:3, 3] + np.arange(len(array))[:, None] * affine[:3, 2]
-    axes = affine[:3, :3] / spacing
-    # What lies outside of a scanner's circle is below air in some archives, and unsigned files have no room for it.
-    write_slices(folder, np.maximum(array, -1024).astype(np.int16), axes=(axes[:, 0], axes[:, 1]), positions=positions,
-                 pixel_mm=(float(spacing[1]), float(spacing[0])), step=float(spacing[2]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("ct", type=Path, help="a CT of an abdomen")
@@ -228,6 +209,7 @@ def main() -> None:
     sys.path.insert(0, str(TESTS))
     sys.path.insert(0, str(TESTS.parent.parent))
     import conftest  # noqa: F401  makes the host, or finds the real Slicer
+    from panel_helpers.scene_series import write_scene_series
 
     with tempfile.TemporaryDirectory(prefix="Größe 1 ") as folder:
         # What is taught is installed here, not among the models of whoever runs this.
@@ -235,7 +217,7 @@ def main() -> None:
         pictures = arguments.pictures or Path(folder) / "pictures"
         pictures.mkdir(parents=True, exist_ok=True)
         reader = Reader(arguments.ct, Path(folder), pictures)
-        write_series(reader.volume, Path(folder) / "series")
+        write_scene_series(reader.volume, Path(folder) / "series")
         reader.segment()
         reader.review()
         reader.correct()

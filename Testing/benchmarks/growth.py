@@ -58,7 +58,8 @@ def write_model(source: Path, organs: int, folder: Path) -> None:
     """A bundle of a small network with random weights that knows so many organs."""
     import torch
 
-    from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+    from PartialOrganSegLib.models.bundle import Preprocessing
+    from PartialOrganSegLib.models.bundle_writing import write_bundle
     from PartialOrganSegLib.networks import build_network
     from PartialOrganSegLib.organs import label_space_of_names
 

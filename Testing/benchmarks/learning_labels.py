@@ -13,7 +13,8 @@ from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16, LabelSpace, label_space_of_names
 from PartialOrganSegLib.segmenting.predictor import Predictor

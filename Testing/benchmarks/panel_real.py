@@ -24,21 +24,17 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "slicer"), str(HERE.parent.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
+
+from Testing.helpers.exported_files import dice, differences
+from Testing.helpers.worst_stroke import line_through, worst_slice
+
 LONGEST_S = 900.0  # of an act
 SCENE, TAUGHT = "scene.mrb", "taught"  # the scene's file, the new model's name
 STROKE_MM = 4.0  # as wide as the panel's brush
 PARTS = ("correct", "teach", "serve")
 OTHER_SERVER_LINE = re.compile(r"answers at (\S+);")
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two masks; nan for two empty ones."""
-    total = np.count_nonzero(first) + np.count_nonzero(second)
-    if not total:
-        return float("nan")
-    return 2 * np.count_nonzero(first & second) / total
 
 
 class Reader:
@@ -150,27 +146,9 @@ class Reader:
 
     # --- correcting
 
-    def worst_slice(self) -> tuple[int, np.ndarray, str]:
-        """Axial slice where most of the organ is missing or too much, these voxels, and what is to be drawn there."""
-        predicted, truth = self.mask(self.organ), self.truth.array == self.value
-        missing, extra = truth & ~predicted, predicted & ~truth
-        if missing.sum((1, 2)).max() >= extra.sum((1, 2)).max():
-            k = int(missing.sum((1, 2)).argmax())
-            return k, missing[k], self.organ
-        k = int(extra.sum((1, 2)).argmax())
-        return k, extra[k], "background"
-
-    def stroke(self, k: int, wrong: np.ndarray) -> tuple[slice, slice, slice]:
-        """A line as long as the largest wrong patch, through its middle row."""
-        rows = wrong.sum(1)
-        j = int(rows.argmax())
-        places = np.flatnonzero(wrong[j])
-        runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
-        run = max(runs, key=len)
-        thick = max(1, round(STROKE_MM / self.volume.GetSpacing()[1] / 2))
-        return np.s_[k, max(0, j - thick // 2):j + (thick + 1) // 2, int(run[0]):int(run[-1]) + 1]
-
     def correct(self) -> None:
+        from panel_helpers.scenes import ijk_to_ras
+
         section, ui = self.panel.section("Scribble"), self.of("Scribble")
         organs = [self.of("Review").organTable.item(place, 0).text()
                   for place in range(self.of("Review").organTable.rowCount)]
@@ -181,16 +159,13 @@ class Reader:
                   lambda: not section._live.correction._child or not section._live.correction._child.ready)
         before = {organ: self.mask(organ) for organ in self.names()}
         self.note("Dice before the stroke", self.dice())
-        k, wrong, what = self.worst_slice()
-        where = self.stroke(k, wrong)
+        k, wrong, is_missing = worst_slice(self.mask(self.organ), self.truth.array == self.value)
+        what = self.organ if is_missing else "background"
+        where = line_through(k, wrong, max(1, round(STROKE_MM / self.volume.GetSpacing()[1] / 2)))
         self.note("drawn", f"{what} on slice {k}, {where[2].stop - where[2].start} x "
                            f"{where[1].stop - where[1].start} voxels, {int(wrong.sum())} wrong on it")
-        point = np.array([(where[2].start + where[2].stop) / 2, where[1].start, k, 1.0])
-        import vtk
-
-        matrix = vtk.vtkMatrix4x4()
-        self.volume.GetIJKToRASMatrix(matrix)
-        self.where = matrix.MultiplyPoint(point)[:3]
+        middle = ((where[2].start + where[2].stop) / 2, where[1].start, k, 1.0)
+        self.where = tuple((ijk_to_ras(self.volume) @ middle)[:3])
         self.look("before")
         self.draw(what, where)
         self.note("said", section._live.correction.text)
@@ -234,19 +209,6 @@ class Reader:
         self.note("said", ui.messageLabel.text)
         self.look("accepted")
 
-    def write_series(self) -> None:
-        """The CT as a DICOM series of its own, for the exports to belong to."""
-        from Testing.helpers.dicom_files import write_slices
-
-        straight = self.ct.canonical()
-        x, y, z = straight.grid.origin
-        step = straight.grid.spacing[2]
-        positions = np.array([(x, y, z + step * number) for number in range(len(straight.array))])
-        # slices store HU + 1024 without a sign; some CTs have -3024 outside of the field of view
-        hu = np.clip(np.rint(straight.array), -1024, None).astype(np.int16)
-        write_slices(self.folder / "series", hu, positions=positions,
-                     pixel_mm=(straight.grid.spacing[1], straight.grid.spacing[0]), step=step)
-
     def export(self) -> None:
         from PartialOrganSegPanel.shell.parameters import ExportFormat
 
@@ -262,28 +224,12 @@ class Reader:
         """Holds the three files against the scene's segments, on the CT's voxels."""
         from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, rows
 
-        from PartialOrganSegLib.formats.drawn_structures import read_structures
-        from PartialOrganSegLib.formats.reading import read_labelmap
         from PartialOrganSegLib.imaging.volume import Volume
 
         organs = [row.organ for row in rows(self.node) if row.state == ACCEPTED]
         scene = {organ: Volume(self.mask(organ), self.ct.grid).canonical().array > 0 for organ in organs}
-        folder = self.folder / "export"
-        labels = read_labelmap(next(folder.glob("*.labels.nii.gz"))).canonical()
-        differing = sum(int(np.count_nonzero((labels.array == number) != scene[organ]))
-                        for number, organ in enumerate(organs, 1))
-        self.note("NIfTI: voxels that differ", differing)
-        for kind in ("seg", "rtstruct"):
-            structures = read_structures(next(folder.glob(f"*.{kind}.dcm")))
-            worst, name_of_worst, differing = 1.0, "", 0
-            masks = list(structures.masks(self.ct.canonical().grid))
-            for (name, mask), organ in zip(masks, organs, strict=True):
-                agreement = dice(mask, scene[organ])
-                differing += int(np.count_nonzero(mask != scene[organ]))
-                if agreement < worst:
-                    worst, name_of_worst = agreement, f" ({name})"
-            self.note(f"{kind}: {len(masks)} organs, least Dice, differing voxels",
-                      f"{worst:.4f}{name_of_worst}, {differing}")
+        for what, value in differences(self.folder / "export", scene, self.ct.canonical().grid).items():
+            self.note(what, value)
 
     # --- teaching and another computer
 
@@ -343,6 +289,7 @@ def main() -> None:
     os.environ["PARTIALORGANSEG_MODELS"] = str(folder / "models")
 
     import conftest  # noqa: F401  makes the host, or finds the real Slicer
+    from panel_helpers.scene_series import write_scene_series
 
     if "correct" in arguments.parts:
         (folder / SCENE).unlink(missing_ok=True)
@@ -351,7 +298,7 @@ def main() -> None:
         reader.segment()
         reader.correct()
         reader.accept()
-        reader.write_series()
+        write_scene_series(reader.volume, folder / "series")
         reader.export()
         reader.slicer.util.saveScene(str(folder / SCENE))
     if "teach" in arguments.parts:

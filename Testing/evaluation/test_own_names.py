@@ -10,13 +10,13 @@ import pytest
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.own_names import read_named_labels
-from PartialOrganSegLib.errors import Problem, UserError
-from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.label_table import write_nifti
 from PartialOrganSegLib.formats.writing import write_labelmap, write_table
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.learning.value_names import own_table
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
+from Testing.helpers.listener import Listener
 
 OTHER = label_space_of_names("other", ["spleen", "liver", "aorta"])
 GRID = Grid((8, 8, 6), (2.0, 2.0, 3.0))
@@ -46,17 +46,6 @@ def dice_of(folder: Path) -> dict[str, float]:
         return {row["structure"]: float(row["dice"]) for row in csv.DictReader(stream) if row["dice"]}
 
 
-class Listener(Reporter):
-    """Keeps the warnings."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def warning(self, problem: Problem) -> None:
-        self.lines.append(problem.text())
-
-
 @pytest.mark.parametrize("how", ["segment", "export"])
 def test_a_label_map_of_another_label_space_is_read_by_its_names(how, tmp_path):
     path = tmp_path / "Müller J.labels.nii.gz"
@@ -67,7 +56,7 @@ def test_a_label_map_of_another_label_space_is_read_by_its_names(how, tmp_path):
         assert own_table(path) == {1: "spleen", 2: "liver", 3: "aorta"}
     listener = Listener()
     np.testing.assert_array_equal(read_named_labels(path, WORD16, listener).array, labels_of(WORD16).array)
-    assert listener.lines == [f"{path}: no organ of word16: aorta; taken as background"]
+    assert listener.warnings == [f"{path}: no organ of word16: aorta; taken as background"]
 
 
 def test_labels_that_were_changed_since_are_taken_by_number_where_that_may_be(tmp_path):
@@ -79,8 +68,8 @@ def test_labels_that_were_changed_since_are_taken_by_number_where_that_may_be(tm
     write_labelmap(path, changed)
     listener = Listener()
     np.testing.assert_array_equal(read_named_labels(path, WORD16, listener).array, changed.array)
-    assert len(listener.lines) == 1
-    assert "its numbers are taken as those of word16" in listener.lines[0]
+    assert len(listener.warnings) == 1
+    assert "its numbers are taken as those of word16" in listener.warnings[0]
 
 
 def test_changed_labels_of_other_organs_are_refused(tmp_path):
@@ -103,8 +92,7 @@ def test_a_value_that_the_table_does_not_name_is_refused(tmp_path):
         read_named_labels(path, WORD16)
 
 
-def test_evaluate_pairs_organs_by_name_and_tells_what_numbers_it_took(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def test_evaluate_pairs_organs_by_name_and_tells_what_numbers_it_took(tmp_path, capsys):
     predicted, reference = tmp_path / "results" / "a.labels.nii.gz", tmp_path / "a_label.nii.gz"
     predicted.parent.mkdir()
     write_result(predicted, labels_of(OTHER), OTHER)

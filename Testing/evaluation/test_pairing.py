@@ -9,18 +9,10 @@ import pytest
 
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.datasets.case import Case
-from PartialOrganSegLib.errors import Code, Problem, UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.evaluation.pairing import label_files, predictions, references
-from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.organs import WORD16
-
-
-class Warnings(Reporter):
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warning(self, problem: Problem) -> None:
-        self.texts.append(problem.text())
+from Testing.helpers.listener import Listener
 
 
 def case(name: str, image: str) -> Case:
@@ -34,9 +26,9 @@ def paired(folder: Path, files: tuple[str, ...], cases: tuple[Case, ...] = PATIE
     """Case to the name of its prediction, and what was warned of."""
     for name in files:
         (folder / name).touch()
-    reporter = Warnings()
+    reporter = Listener()
     pairs = predictions(folder, cases, reporter)
-    return {case: file.name for case, file in pairs.items()}, "\n".join(reporter.texts)
+    return {case: file.name for case, file in pairs.items()}, "\n".join(reporter.warnings)
 
 
 def test_a_name_of_two_patients_ct_is_of_neither(tmp_path: Path) -> None:
@@ -102,7 +94,7 @@ def test_an_accent_in_two_signs_is_the_same_name(forms: tuple[str, str], tmp_pat
     assert not warned
     (tmp_path / "refs").mkdir()
     (tmp_path / "refs" / f"{reference}_label.nii.gz").touch()
-    cases, _ = references(tmp_path / "refs", WORD16, ["all"], False, tmp_path, Warnings())
+    cases, _ = references(tmp_path / "refs", WORD16, ["all"], False, tmp_path, Listener())
     assert cases[0].image.parent == tmp_path
 
 
@@ -112,10 +104,10 @@ def test_results_and_cts_that_are_numbered_as_nnunet_does(tmp_path: Path) -> Non
         (tmp_path / "refs" / name).touch()
     (tmp_path / "cts").mkdir()
     (tmp_path / "cts" / "liver_1_0000.nii.gz").touch()
-    reporter = Warnings()
+    reporter = Listener()
     cases, _ = references(tmp_path / "refs", WORD16, ["all"], False, tmp_path / "cts", reporter)
     assert [case.image.name for case in cases] == ["liver_1_0000.nii.gz", "liver_2.nii.gz"]
-    assert reporter.texts == [f"{tmp_path / 'cts'}: no CT for liver_2; call it as the reference"]
+    assert reporter.warnings == [f"{tmp_path / 'cts'}: no CT for liver_2; call it as the reference"]
     (tmp_path / "results").mkdir()
     pairs, warned = paired(tmp_path / "results", ("liver_1_0000.labels.nii.gz", "liver_3_0000.labels.nii.gz"),
                            tuple(cases))
@@ -141,9 +133,9 @@ def test_references_as_their_own_predictions_are_told(as_files: bool, tmp_path: 
     (tmp_path / "refs" / "a.nii.gz").touch()
     (tmp_path / "link").symlink_to(tmp_path / "refs")
     name = "a.nii.gz" if as_files else ""
-    reporter = Warnings()
+    reporter = Listener()
     cases, _ = references(tmp_path / "refs" / name, WORD16, ["all"], False, None, reporter)
     pairs = predictions(tmp_path / "link" / name, cases, reporter)
     assert list(pairs) == ["a"]
-    [warned] = reporter.texts
+    [warned] = reporter.warnings
     assert "found the references themselves (a), so that these figures are perfect and say nothing" in warned

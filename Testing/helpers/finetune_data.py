@@ -12,7 +12,8 @@ from PartialOrganSegLib.errors import Problem
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.evidence import OrganEvidence, PairedCase, organ_evidence
 from PartialOrganSegLib.imaging.volume import Grid, Volume
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import LabelSpace, label_space_of_names
 from Testing.helpers.training_data import SPACING_ZYX, blocks, write_image, write_yaml

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import label_space_of_names
 from Testing.helpers.finetune_data import LICENCES

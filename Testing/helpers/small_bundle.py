@@ -9,7 +9,8 @@ import torch
 
 import PartialOrganSegLib.networks
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.organs import WORD16, LabelSpace
 
 PREPROCESSING = Preprocessing((3.0, 2.0, 2.0), (-200.0, 300.0), 50.0, 100.0, (16, 32, 32))

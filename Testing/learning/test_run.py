@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +27,7 @@ from PartialOrganSegLib.learning.run import LearnOptions, carry_out, prepare
 from PartialOrganSegLib.learning.state import read_state
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from Testing.helpers.finetune_data import ORGANS, QUICK, RunListener, write_start
+from Testing.helpers.html_page import Page
 from Testing.helpers.learn_folder import write_folder
 
 
@@ -128,36 +128,15 @@ def test_the_page_is_whole_and_loads_nothing(finished):
     assert re.findall(r'(?:src|href|action)="(?!data:)', page) == []
     assert "<script" not in page
     assert "default-src 'none'" in page
-    reader = Reader()
-    reader.feed(page)
+    reader = Page(page)
     assert reader.open == []
     # One for each CT, and the curve.
     assert len(re.findall(r'src="data:image/png;base64,', page)) == 6
-    text = "".join(reader.texts)
     result = json.loads((finished / "run" / "result.json").read_text("utf-8"))
     for part in ("What to draw next", "Müller 1", result["selected_model"], result["reason"][1:], "nobody"):
-        assert part in text
-    assert "<b>x & y" in text
+        assert part in reader.text
+    assert "<b>x & y" in reader.text
     assert "<b>x" not in page
-
-
-class Reader(HTMLParser):
-    """The text of a page, and the elements that were not closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.texts: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 def test_an_organ_that_no_mask_shows_is_compared_on_the_page(finished):

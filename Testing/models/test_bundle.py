@@ -11,11 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.models import bundle as bundles
-from PartialOrganSegLib.models.bundle import load_bundle, replace_folder
+from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle, write_checksums
 from PartialOrganSegLib.organs import WORD16, Code, LabelSpace, Organ
-from PartialOrganSegLib.scratch import clear_abandoned
 from Testing.helpers import ready_python
 from Testing.helpers.repository import ROOT
 from Testing.helpers.small_bundle import PREPROCESSING, registered, small_network, written  # noqa: F401
@@ -185,52 +183,3 @@ def test_monais_bundle_runner_executes_it(tmp_path: Path) -> None:
     labels = sitk.ReadImage(str(output))
     assert labels.GetSize() == image.GetSize()
     assert labels.GetSpacing() == pytest.approx(image.GetSpacing())
-
-
-def test_a_model_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("new", "model"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "which").write_text(name)
-    scratch = tmp_path / "old"
-    scratch.mkdir()
-    # Windows refuses to move a folder in which a file is open.
-    rename = bundles.put_in_place
-
-    def refused(source: Path, target: Path) -> None:
-        if source.name == "new":
-            raise PermissionError("in use")
-        rename(source, target)
-
-    monkeypatch.setattr(bundles, "put_in_place", refused)
-    monkeypatch.setattr(bundles, "exchange", lambda *_: False)  # as where the system cannot
-    with pytest.raises(PermissionError):
-        replace_folder(tmp_path / "new", tmp_path / "model", scratch)
-    assert (tmp_path / "model" / "which").read_text() == "model"
-
-
-@pytest.mark.parametrize("exchanges", [True, False])
-def test_a_model_that_is_replaced_goes_to_the_scratch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                            exchanges: bool) -> None:
-    if not exchanges:
-        monkeypatch.setattr(bundles, "exchange", lambda *_: False)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    for folder in (scratch / "new", tmp_path / "model"):
-        folder.mkdir()
-        (folder / "which").write_text(folder.name)
-    replace_folder(scratch / "new", tmp_path / "model", scratch)
-    assert (tmp_path / "model" / "which").read_text() == "new"
-    [old] = scratch.rglob("which")
-    assert old.read_text() == "model"
-
-
-def test_a_model_whose_replacing_was_broken_off_is_put_back(tmp_path: Path) -> None:
-    """As a process leaves it that is killed between two renames, where two folders cannot be exchanged."""
-    scratch = tmp_path / ".bundle-abc"
-    for part, content in (("new", "new"), ("old/model", "model")):
-        (scratch / part).mkdir(parents=True)
-        (scratch / part / "which").write_text(content)
-    (scratch / ".lock").touch()
-    clear_abandoned(tmp_path, ".bundle-")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert (tmp_path / "model" / "which").read_text() == "model"

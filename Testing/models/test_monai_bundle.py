@@ -13,7 +13,8 @@ import torch
 
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.synthesis.phantom import make_phantom

@@ -12,7 +12,8 @@ import torch
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.models.joined import join_bundles
 from PartialOrganSegLib.models.onnx_export import export_onnx
 from PartialOrganSegLib.networks import build_network

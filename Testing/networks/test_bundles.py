@@ -13,7 +13,8 @@ from torch import nn
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import SliceWise, build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting import window_layout, windows

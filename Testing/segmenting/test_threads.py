@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from PartialOrganSegLib.imaging.volume import Grid, Volume
-from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting import cores as module

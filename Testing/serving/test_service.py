@@ -26,7 +26,8 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.options import SegmentOptions

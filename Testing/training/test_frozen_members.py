@@ -18,7 +18,8 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.loading.cache import cache_cases
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.models.joined import join_bundles
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import label_space_of_names

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 from PartialOrganSegLib.errors import Code, UserError
-from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import label_space_of_names

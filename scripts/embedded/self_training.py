@@ -31,7 +31,8 @@ from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from PartialOrganSegLib.models.bundle_writing import write_bundle
 from PartialOrganSegLib.networks import channels_last
 from PartialOrganSegLib.networks.precision import computing_in
 from PartialOrganSegLib.organs import WORD16

@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..scene.ct_tag import link_to_ct, misses_its_ct
+from ..scene.editor_node import editor_node
 from ..scene.hidden_result import show_chosen
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.segmentation_result import describe
@@ -27,8 +27,8 @@ from .looking import Looking
 from .only_organ import OnlyOrgan, show_again
 from .prediction import forget_predictions
 from .texts import organ_text, progress_text, reasons, tips
+from .working_time import WorkingTime, end_work
 
-SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
 
 
@@ -44,6 +44,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._open = False
         self._unfolded = False  # for the first segmentation of the scene; from then on as the user wants it
         self.looking = Looking(self.widget, lambda: self._review, self._looked)
+        self._time = WorkingTime(lambda: self._review)
         self._only = OnlyOrgan()
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.setMRMLScene(slicer.mrmlScene)
@@ -69,22 +70,16 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def bound(self) -> None:
         self._unwatch()
-        scene = slicer.mrmlScene
-        node = scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-        if node is None:
-            node = slicer.vtkMRMLSegmentEditorNode()
-            node.SetSingletonTag(EDITOR_TAG)
-            node = scene.AddNode(node)
-        self.editor.setMRMLSegmentEditorNode(node)
+        self.editor.setMRMLSegmentEditorNode(editor_node(EDITOR_TAG))
         if self._open:
-            self._listen_to_views()
+            self._time.listen()
         self._say("")
 
     def entered(self) -> None:
         self._open = True
         self.editor.setupViewObservations()
         self._keys.set(self._open)
-        self._listen_to_views()
+        self._time.listen()
         self.looking.look()
         self._resume_clock()
 
@@ -94,10 +89,9 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.setActiveEffect(None)
         self.editor.removeViewObservations()
         self._keys.set(self._open)
-        self.removeObservers(self._working)
+        self._time.stop_listening()
         if self._review is not None:
-            self._review.clock.switch("")
-            self._review.write_times()
+            end_work(self._review)
 
     def refresh(self) -> None:
         node = self.panel.parameters.segmentation
@@ -125,6 +119,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._files.work.stop()
         self._unfolded = False
         self._unwatch()
+        self._time.stop_listening()
         self.removeObservers()
 
     # --- keys
@@ -133,18 +128,6 @@ class ReviewSection(Section, VTKObservationMixin):
         self._keys.set(self._open)
 
     # --- the segmentation at hand
-
-    def _listen_to_views(self) -> None:
-        """The mouse in a slice view, or a view that moves, are signs of work."""
-        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-        if crosshair is not None:
-            self._observe(crosshair, slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent, self._working)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            self._observe(node, vtk.vtkCommand.ModifiedEvent, self._working)
-
-    def _observe(self, node: slicer.vtkMRMLNode, event: int, method: Any) -> None:
-        if not self.hasObserver(node, event, method):
-            self.addObserver(node, event, method)
 
     def _watch(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         self._unwatch()
@@ -183,9 +166,7 @@ class ReviewSection(Section, VTKObservationMixin):
         review, self._review = self._review, None
         if review is None:
             return
-        review.clock.switch("")
-        if review.segmentation is not None:
-            review.write_times()
+        end_work(review)
         self.editor.setActiveEffect(None)
         self.editor.setSegmentationNode(None)
 
@@ -227,22 +208,13 @@ class ReviewSection(Section, VTKObservationMixin):
     # --- time and edits
 
     def _resume_clock(self) -> None:
-        if self._review is None:
-            return
         segment_id = ""
         if self._open:
             segment_id = self._current
-        self._review.clock.switch(segment_id)
-
-    def _working(self, _caller: Any, _event: Any) -> None:
-        if self._review is None or self._review.segmentation is None:
-            return
-        self._review.clock.sign()
-        if self._review.clock.pending > SAVE_S:
-            self._review.save_times()
+        self._time.switch(segment_id)
 
     def _drawn(self, _caller: Any, _event: Any) -> None:
-        self._working(None, None)
+        self._time.sign()
         self.looking.soon()
 
     def _changed(self, _caller: Any, _event: Any) -> None:

@@ -9,6 +9,8 @@ import slicer.util
 import vtk
 from slicer.util import VTKObservationMixin
 
+from ..scene.editor_node import editor_node
+
 PAINT, ERASE = "Paint", "Erase"
 _TAG = "PartialOrganSegScribble"  # singleton tag of the editor's parameter node
 _DIAMETER = "BrushAbsoluteDiameter"
@@ -35,13 +37,7 @@ class StrokeEditor(VTKObservationMixin):
     def bind(self) -> None:
         """Takes the scene's parameter node for the editor, or makes it."""
         self.removeObservers()
-        scene = slicer.mrmlScene
-        node = scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
-        if node is None:
-            node = slicer.vtkMRMLSegmentEditorNode()
-            node.SetSingletonTag(_TAG)
-            node = scene.AddNode(node)
-        self._node = node
+        self._node = node = editor_node(_TAG)
         self.widget.setMRMLSegmentEditorNode(node)
         # the settings of the stroke convention, whatever the scene was saved with
         node.SetOverwriteMode(node.OverwriteAllSegments)

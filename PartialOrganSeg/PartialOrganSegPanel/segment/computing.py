@@ -51,6 +51,13 @@ def offered_organs(settings: SegmentParameters, models: Mapping[str, ModelCard])
     return ()
 
 
+def chosen_organs(settings: SegmentParameters, models: Mapping[str, ModelCard]) -> list[str]:
+    """Names of the organs to segment; empty for all of them, or for none ticked."""
+    if not settings.someOrgans:
+        return []
+    return [organ.name for organ in offered_organs(settings, models) if organ.name in settings.organs]
+
+
 def known_organs(settings: SegmentParameters, models: Mapping[str, ModelCard]) -> tuple[Organ, ...]:
     """Codes and colours, in the order that segments get, of what the result may hold: the chosen model's organs, and
     where another computer's model segments those of every model."""

@@ -8,11 +8,11 @@ import pytest
 import slicer
 from panel_helpers.finetune_course import Course
 from panel_helpers.pictures import colours, slice_picture
-from panel_helpers.scenes import add_ct, add_result, end_segment, phantom
+from panel_helpers.scenes import add_ct, add_result, decide, end_segment, phantom
 from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.finetune.overlays import AFTER, BEFORE, overlays
 from PartialOrganSegPanel.scene import segment_run, voxel_counts
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, rows, set_state
+from PartialOrganSegPanel.scene.organ_rows import rows, set_state
 from PartialOrganSegPanel.scene.segmentation_result import find_result
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PIL import Image
@@ -33,7 +33,7 @@ class Comparison:
         course.finish()
         self.volume = add_ct("third")
         self.result = add_result(self.volume)
-        set_state(self.result, row(self.result, "spleen").segment_id, ACCEPTED)
+        decide(self.result, "spleen")
         self.panel.parameters.segmentation = self.result
         self.panel.parameters.compareVolume = self.volume
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from panel_helpers.doubles import Doubles
-from panel_helpers.scenes import add_ct, add_result
+from panel_helpers.scenes import add_ct, add_result, decide
 from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.finetune.run import STARTED, state
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PartialOrganSegPanel.shell.model_licence import fingerprint, setting
 
@@ -25,8 +24,7 @@ def panel(make_panel, tmp_path, licences_known):
     panel.section("FineTune").ui.finetuneCollapsible.collapsed = False
     for name, organs in (("Müller 1", ["spleen"]), ("Müller 2", ["liver", "spleen", "left_kidney"])):
         result = add_result(add_ct(name))
-        for organ in organs:
-            set_state(result, row(result, organ).segment_id, ACCEPTED)
+        decide(result, *organs)
     settings = panel.parameters.finetune
     settings.folder, settings.model, settings.device, settings.minutes = str(tmp_path / "Läufe 1"), "small", "cpu", 0.2
     return panel

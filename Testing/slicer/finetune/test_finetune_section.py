@@ -7,11 +7,10 @@ import qt
 import slicer
 from panel_helpers.doubles import FakeInstaller
 from panel_helpers.finetune_course import Course, column, tables
-from panel_helpers.scenes import add_ct, add_result
+from panel_helpers.scenes import add_ct, add_result, decide
 from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.finetune.plots import LOSS
 from PartialOrganSegPanel.finetune.run import new_run_folder
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 from PartialOrganSegPanel.shell.parameters import Plot
 
 from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
@@ -81,7 +80,7 @@ def test_the_list_follows_review_and_renaming(course):
     assert [table.item(0, at).text() for at in range(2)] == ["CT Ä", "accepted: liver, left kidney"]
     assert course.ui.casesLabel.text == "1 of 1 CTs are learnt from. Organs: liver, left kidney."
     volume.SetName("renamed")
-    set_state(result, row(result, "liver").segment_id, "predicted")
+    decide(result, "liver", state="predicted")
     course.panel.refresh()
     assert [table.item(0, at).text() for at in range(2)] == ["renamed", "accepted: left kidney"]
     add_ct("second")
@@ -94,7 +93,7 @@ def test_of_several_segmentations_the_list_names_the_one_that_counts(course):
     newer = add_result(volume)
     course.panel.refresh()
     assert course.ui.caseTable.item(0, 1).text() == "accepted: liver, spleen"
-    set_state(newer, row(newer, "pancreas").segment_id, ACCEPTED)
+    decide(newer, "pancreas")
     course.panel.parameters.segmentation = newer
     assert course.ui.caseTable.item(0, 1).text() == f"accepted: pancreas; accepted in {newer.GetName()}"
     course.panel.parameters.segmentation = first

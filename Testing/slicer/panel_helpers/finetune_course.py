@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import slicer
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PartialOrganSegPanel.shell.steps import Steps
 
@@ -15,7 +14,7 @@ from PartialOrganSegLib.finetuning.outcome import TUNED, Outcome, Row
 from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.models.checksums import sha256
 
-from .scenes import add_ct, add_result
+from .scenes import add_ct, add_result, decide
 from .section_user import SectionUser
 from .start_models import write_model
 
@@ -49,8 +48,7 @@ class Course(SectionUser):
     def add_case(self, name="CT", *organs):
         volume = add_ct(name)
         result = add_result(volume)
-        for organ in organs or ("spleen",):
-            set_state(result, row(result, organ).segment_id, ACCEPTED)
+        decide(result, *organs or ("spleen",))
         self.panel.refresh()
         return volume, result
 

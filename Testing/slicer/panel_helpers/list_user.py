@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import slicer
 import slicer.util
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 
-from .scenes import add_ct, add_result, phantom
+from .scenes import add_ct, add_result, decide, phantom
 from .section_user import SectionUser
 
 
@@ -63,7 +62,6 @@ class ListUser(SectionUser):
     def accept(self, *organs, seed=3):
         """A segmentation of the open CT, with these organs accepted."""
         node = add_result(self.volume, array=phantom(seed)[1])
-        for organ in organs:
-            set_state(node, row(node, organ).segment_id, ACCEPTED)
+        decide(node, *organs)
         self.panel.parameters.segmentation = node
         return node

@@ -126,6 +126,45 @@ def add_result(volume, organs=None, array=None):
     return node
 
 
+def decide(segmentation, *organs, state=None):
+    """The state of some organs, accepted unless it is said."""
+    from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
+
+    for organ in organs:
+        set_state(segmentation, row(segmentation, organ).segment_id, state or ACCEPTED)
+
+
+def ijk_to_ras(volume):
+    """Its 4x4 matrix from voxel indices to RAS mm, without transforms."""
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def strokes_on(volume, labels, organs=None):
+    """A node of strokes on `volume` of a scribble label map (z, y, x), of these organs (default: WORD's)."""
+    from PartialOrganSegPanel.scene.stroke_labelmap import draw_labelmap
+    from PartialOrganSegPanel.scene.strokes import new_strokes
+
+    from PartialOrganSegLib.organs import WORD16
+
+    strokes = new_strokes(volume, WORD16.organs if organs is None else organs)
+    draw_labelmap(strokes, volume, labels)
+    return strokes
+
+
+def add_strokes(volume, value=1):
+    """Some strokes on `volume` of the organ with this value; gives their label map."""
+    from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN
+
+    labels = np.full(phantom()[1].shape, NOT_DRAWN, np.uint8)
+    labels[40, 30:34, 10 * value:10 * value + 4] = value
+    strokes_on(volume, labels)
+    return labels
+
+
 def add_transform(axes, offset):
     """A linear transform node: 3x3 `axes` and an offset in mm, RAS."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "T")

@@ -11,7 +11,8 @@ LICENCES = {"code": "Apache-2.0", "weights": "CC0-1.0", "data": "CC BY 4.0 <clin
 
 def write_model(folder, name="small", organs=("liver", "spleen", "left_kidney"), metrics=None):
     """A bundle in `folder` (made), as a training run leaves it."""
-    from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+    from PartialOrganSegLib.models.bundle import Preprocessing
+    from PartialOrganSegLib.models.bundle_writing import write_bundle
     from PartialOrganSegLib.networks import build_network
     from PartialOrganSegLib.organs import label_space_of_names
 
@@ -26,7 +27,8 @@ def write_embedded_model(folder, name, patch_zyx=(32, 64, 64)):
     """The embedded model in `folder` (made) under another `name`, windows and patches of `patch_zyx` voxels.
 
     Weights, spacing and intensities are those that ship, so that a run is the real one in a fraction of the time."""
-    from PartialOrganSegLib.models.bundle import load_bundle, write_bundle
+    from PartialOrganSegLib.models.bundle import load_bundle
+    from PartialOrganSegLib.models.bundle_writing import write_bundle
 
     embedded = load_bundle("embedded").learner
     preprocessing = dataclasses.replace(embedded.preprocessing, patch_zyx=patch_zyx)

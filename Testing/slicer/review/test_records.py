@@ -115,10 +115,10 @@ def test_no_time_after_the_module_was_left(make_panel, clock):
     clock.seconds = 15
     panel.exit()
     clock.seconds = 20
-    section._working(None, None)
+    section._time.sign()
     panel.enter()
     clock.seconds = 22
-    section._working(None, None)
+    section._time.sign()
     section._review.write_times()
     assert section._review.record("liver").seconds == 12
 

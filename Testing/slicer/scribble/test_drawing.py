@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-import vtk
-from panel_helpers.scenes import add_result, phantom
+from panel_helpers.scenes import add_result, ijk_to_ras, phantom
 from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, SCRIBBLED, set_state
 from PartialOrganSegPanel.scene.segmentation_result import find_result
@@ -75,10 +74,8 @@ def test_counts_and_cost(segmented):
 
 def test_voxels_on_the_slice_in_view(desk):
     desk.stroke("liver", LIVER)
-    ijk_to_ras = vtk.vtkMatrix4x4()
-    desk.volume.GetIJKToRASMatrix(ijk_to_ras)
     for k, text in ((41, ""), (40, "80")):
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ijk_to_ras.MultiplyPoint((10, 20, k, 1))[:3])
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *(ijk_to_ras(desk.volume) @ (10, 20, k, 1))[:3])
         assert desk.cells("liver")[2] == text
 
 

@@ -1,11 +1,12 @@
-"""Section Scribble: keys and buttons, nodes that come and go, saving."""
+"""Section Scribble: its look, keys and buttons, nodes that come and go, saving."""
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
 from panel_helpers.doubles import Doubles
-from panel_helpers.scenes import add_ct, add_transform, rotation
+from panel_helpers.pictures import colours, picture_of, slice_picture
+from panel_helpers.scenes import add_ct, add_result, add_transform, ijk_to_ras, phantom, rotation
 from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 from PartialOrganSegPanel.scene.organ_rows import SCRIBBLED
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN
@@ -179,3 +180,38 @@ def test_label_space_is_that_of_the_strokes(desk):
     assert desk.ui.strokeTable.rowCount == 6
     desk.stroke("pancreas", LIVER)
     assert set(np.unique(desk.map)) == {3, NOT_DRAWN}
+
+
+def test_first_look_says_what_to_do(make_panel):
+    panel = make_panel(Doubles())
+    ui = panel.section("Scribble").ui
+    assert ui.drawnLabel.text == "Choose a CT to draw on."
+    panel.parameters.inputVolume = add_ct()
+    panel.refresh()
+    assert "Choose an organ" in ui.drawnLabel.text
+
+
+def test_pictures(make_panel, until, folder):
+    desk = Desk(make_panel, until)
+    desk.volume.GetDisplayNode().SetAutoWindowLevel(False)
+    desk.volume.GetDisplayNode().SetWindowLevel(400, 40)
+    desk.result = add_result(desk.volume)
+    desk.panel.parameters.segmentation = desk.result
+    desk.panel.section("Review").ui.reviewCollapsible.collapsed = True
+    for organ, index in (("liver", 1), ("spleen", 2), ("stomach", 5)):
+        filled = phantom()[1] == index
+        k = int(np.argmax(filled.sum(axis=(1, 2))))
+        middle = np.argwhere(filled[k]).mean(axis=0).astype(int)
+        line = np.zeros_like(filled)
+        line[k, middle[0] - 1:middle[0] + 1, middle[1] - 5:middle[1] + 6] = True
+        desk.stroke(organ, line & filled)
+    desk.stroke("background", np.s_[k, 30:32, 36:46])
+    desk.button("erase").click()
+    window = desk.section.widget.window()
+    window.resize(400, 900)
+    picture_of(window, folder / "scribble.png")
+    place = (ijk_to_ras(desk.volume) @ (40, 32, k, 1))[:3]
+    slice_picture(desk.volume, folder / "scribble_axial.png", "Axial", place)
+    assert colours(folder / "scribble.png") > 50
+    assert colours(folder / "scribble_axial.png") > 50
+    assert window.width == 400

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-import vtk
-from panel_helpers.doubles import Doubles
-from panel_helpers.pictures import colours, picture_of, slice_picture
-from panel_helpers.scenes import add_ct, add_result, add_transform, phantom, rotation
-from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
-from PartialOrganSegPanel.scene.ct_identity import ct_file_name
+from panel_helpers.scenes import add_ct, add_transform, ijk_to_ras, phantom, rotation, strokes_on
+from panel_helpers.scribble_desk import LIVER
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import follow_transform, new_strokes, stroke_segments
 from PartialOrganSegPanel.scene.voxel_counts import finished
@@ -44,32 +40,16 @@ def some_labels():
     return labels
 
 
-def strokes_on(volume, labels, organs=WORD16.organs):
-    strokes = new_strokes(volume, organs)
-    draw_labelmap(strokes, volume, labels)
-    return strokes
-
-
 def reordered(volume, labels, order, flips):
     """The labels as a node whose voxel axes are those of the volume, in another order and direction."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    to_ras = slicer.util.arrayFromVTKMatrix(matrix)
     change = np.zeros((4, 4))
     change[3, 3] = 1
     for new, old in enumerate(order):
         change[old, new] = -1 if flips[new] else 1
         change[old, 3] = SIZE[old] - 1 if flips[new] else 0
     array = np.flip(labels.T.transpose(order), np.flatnonzero(flips)).T
-    return slicer.util.addVolumeFromArray(np.ascontiguousarray(array), ijkToRAS=to_ras @ change,
+    return slicer.util.addVolumeFromArray(np.ascontiguousarray(array), ijkToRAS=ijk_to_ras(volume) @ change,
                                           nodeClassName="vtkMRMLLabelMapVolumeNode")
-
-
-def matrix_of(volume):
-    """4x4 from indices to RAS."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def save(node, path):
@@ -109,11 +89,9 @@ def test_saved_map_lies_on_the_ct(tmp_path, name, axes):
     volume.SetAndObserveTransformNodeID(add_transform(rotation(0, 0, 40), (9, 9, 9)).GetID())
     strokes = strokes_on(volume, some_labels())
     finished(save_map(strokes, volume, tmp_path / name))
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
     read = read_labelmap(tmp_path / name)
     voxel = np.argwhere(some_labels() == 5)[0][::-1]
-    expected = np.array(matrix.MultiplyPoint((*voxel, 1))[:3]) * (-1, -1, 1)
+    expected = (ijk_to_ras(volume) @ (*voxel, 1))[:3] * (-1, -1, 1)
     place = read.grid.origin + read.grid.matrix[:3, :3] @ np.argwhere(read.array == 5)[0][::-1]
     assert np.allclose(place, expected, atol=1e-3)
     assert np.array_equal(finished(read_map(tmp_path / name, volume, 16)), some_labels())
@@ -155,6 +133,28 @@ def test_what_is_no_scribble_of_this_ct_is_refused(tmp_path):
             finished(read_map(tmp_path / name, volume, 16))
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_labels_of_other_types_are_read(make_panel, until, tmp_path, kind):
+    volume = small_ct()
+    node = slicer.util.addVolumeFromArray(some_labels().astype(kind), ijkToRAS=ijk_to_ras(volume),
+                                          nodeClassName="vtkMRMLScalarVolumeNode")
+    path = save(node, tmp_path / "map.nrrd")
+    assert np.array_equal(finished(read_map(path, volume, 16)), some_labels())
+    slicer.util.arrayFromVolume(node)[0, 0, 0] = -1
+    with pytest.raises(UserError, match=r"found -1(\.0)? \(1 voxels\)"):
+        finished(read_map(save(node, tmp_path / "negative.nrrd"), volume, 16))
+
+
+def test_a_damaged_packed_file_is_told(tmp_path):
+    volume = small_ct()
+    finished(save_map(strokes_on(volume, some_labels()), volume, tmp_path / "map.nii.gz"))
+    content = (tmp_path / "map.nii.gz").read_bytes()
+    for damaged in (content[:40], b"no gzip at all", content[:20] + b"x" * 30 + content[50:]):
+        (tmp_path / "damaged.nii.gz").write_bytes(damaged)
+        with pytest.raises(UserError, match="no readable image"):
+            finished(read_map(tmp_path / "damaged.nii.gz", volume, 16))
+
+
 # --- cases
 
 @pytest.mark.parametrize(("axes", "matrix"), [
@@ -182,9 +182,7 @@ def test_case_passes_the_librarys_check(tmp_path, capsys, axes, matrix):
         assert (written.array == 1).sum() * np.prod(written.grid.spacing) == pytest.approx(480 * 125, rel=0.1)
         middle = np.argwhere(written.array == 1).mean(axis=0)[::-1]
         place = (written.grid.origin + written.grid.matrix[:3, :3] @ middle) * (-1, -1, 1)
-        ijk_to_ras = vtk.vtkMatrix4x4()
-        volume.GetIJKToRASMatrix(ijk_to_ras)
-        expected = matrix @ np.array(ijk_to_ras.MultiplyPoint((19.5, 21.5, 32.5, 1))[:3]) + (3, 4, 5)
+        expected = matrix @ (ijk_to_ras(volume) @ (19.5, 21.5, 32.5, 1))[:3] + (3, 4, 5)
         assert np.allclose(place, expected, atol=2.5)
 
 
@@ -213,207 +211,3 @@ def test_sheared_ct_is_saved_as_a_case_only(tmp_path):
     volume = small_ct(SHEAR)
     with pytest.raises(UserError, match="found a sheared grid; save it as a case"):
         finished(save_map(strokes_on(volume, some_labels()), volume, tmp_path / "map.nrrd"))
-
-
-# --- the buttons
-
-def test_save_and_load_through_the_panel(make_panel, until, tmp_path):
-    desk = Desk(make_panel, until, answers=[None, "merge", "replace"], file=tmp_path / "strokes")
-    desk.stroke("liver", LIVER)
-    desk.stroke("background", TISSUE)
-    saved = desk.map
-    desk.press("save")
-    desk.services.dialogs.file = tmp_path / "strokes.nii.gz"
-    assert "strokes.nii.gz" in desk.ui.strokesMessageLabel.text
-    desk.stroke("liver", np.s_[40, 20, 10:12])
-    desk.stroke("spleen", SPLEEN)
-    drawn = desk.map
-    desk.press("load")
-    assert np.array_equal(desk.map, drawn)  # cancelled
-    desk.press("load")
-    assert np.array_equal(desk.map, np.where(saved == NOT_DRAWN, drawn, saved))
-    assert desk.cells("liver")[1] == "80"
-    desk.press("load")
-    assert np.array_equal(desk.map, saved)
-    assert desk.cells("spleen")[1] == ""
-    desk.button("undo").click()
-    desk.button("undo").click()
-    assert np.array_equal(desk.map, drawn)
-
-
-@pytest.fixture
-def three_nodes(make_panel, until, tmp_path):
-    """A desk with three nodes of strokes on its CT, and their label maps; the latest last."""
-    desk = Desk(make_panel, until, file=tmp_path / "map.nrrd", folder=tmp_path)
-    maps = [np.full(phantom()[0].shape, NOT_DRAWN, np.uint8) for _ in range(3)]
-    for value, (labels, where) in enumerate(zip(maps, (LIVER, SPLEEN, TISSUE), strict=True), 1):
-        labels[where] = value
-        strokes_on(desk.volume, labels)
-    desk.panel.refresh()
-    desk.until(lambda: not desk.section._settle.active, 10)
-    return desk, maps
-
-
-NOT_COUNTED = ("Only the latest strokes count, CT strokes_2: those of CT strokes, CT strokes_1 are in files of their "
-               "own beside them, *_earlier*, and nothing is learnt from these.")
-
-
-def test_all_strokes_on_a_ct_are_saved_and_the_latest_counts(three_nodes, tmp_path):
-    desk, maps = three_nodes
-    desk.press("save")
-    names = ["map_earlier.nrrd", "map_earlier_2.nrrd", "map.nrrd"]
-    assert sorted(path.name for path in tmp_path.glob("*.nrrd")) == sorted(names)
-    for name, labels in zip(names, maps, strict=True):
-        assert np.array_equal(read_labelmap(tmp_path / name).array, labels)
-    assert desk.ui.strokesMessageLabel.text == f"Strokes written to map.nrrd. {NOT_COUNTED}"
-    # of what nobody was asked for nothing is overwritten
-    (tmp_path / "map_earlier_2.nrrd").write_text("my own")
-    desk.services.dialogs.answers += [None, "keep"]
-    desk.press("save")
-    desk.press("save")
-    assert "map_earlier_2.nrrd" in desk.services.dialogs.asked[0][1]
-    assert (tmp_path / "map_earlier_2.nrrd").read_text() == "my own"
-    assert np.array_equal(read_labelmap(tmp_path / "map_2_earlier_2.nrrd").array, maps[1])
-
-
-def test_a_case_has_all_strokes_and_lists_the_latest(three_nodes, tmp_path):
-    desk, maps = three_nodes
-    desk.save_case()
-    name = ct_file_name(desk.volume)
-    for ending, labels in zip(("_earlier_scribble", "_earlier_2_scribble", "_scribble"), maps, strict=True):
-        assert np.array_equal(read_labelmap(tmp_path / f"{name}{ending}.nrrd").array, labels)
-    case, = load_manifest(tmp_path / f"{name}_scribble.yaml").cases
-    assert case.label == tmp_path / f"{name}_scribble.nrrd"
-    assert desk.ui.strokesMessageLabel.text.endswith(NOT_COUNTED)
-    # the three are replaced together, or kept
-    (tmp_path / f"{name}_scribble.nrrd").unlink()
-    desk.services.dialogs.answers.append(None)
-    desk.save_case()
-    assert f"{name}_earlier_2_scribble.nrrd" in desk.services.dialogs.asked[-1][1]
-    assert not (tmp_path / f"{name}_scribble.nrrd").exists()
-
-
-def test_what_is_drawn_while_a_file_is_loaded_is_not_replaced(make_panel, until, tmp_path):
-    desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
-    desk.stroke("liver", LIVER)
-    desk.press("save")
-    desk.button("clear").click()
-    desk.button("load").click()
-    desk.section._exchange._read = lambda *arguments: (desk.stroke("spleen", SPLEEN), read(*arguments))
-    read = type(desk.section._exchange)._read.__get__(desk.section._exchange)
-    desk.services.dialogs.answers.append(None)  # asked, since there is something by now
-    until(lambda: not desk.section._exchange.work.why_not, 20)
-    assert len(desk.services.dialogs.asked) == 1
-    assert set(np.unique(desk.map)) == {2, NOT_DRAWN}
-
-
-def test_strokes_that_change_while_others_are_drawn_over_them_stay(make_panel, until, tmp_path):
-    desk = Desk(make_panel, until, answers=["replace"], file=tmp_path / "strokes.nrrd")
-    desk.stroke("liver", LIVER)
-    desk.press("save")
-    exchange = desk.section._exchange
-    put = exchange._put
-    exchange._put = lambda *arguments: (desk.stroke("spleen", SPLEEN), put(*arguments))
-    desk.press("load")
-    assert "changed meanwhile: nothing was loaded" in desk.ui.strokesMessageLabel.text
-    assert desk.cells("spleen")[1] == "16"
-
-
-def test_a_file_is_never_loaded_onto_the_ct_that_was_chosen_meanwhile(make_panel, until, tmp_path):
-    desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
-    desk.stroke("liver", LIVER)
-    desk.press("save")
-    second = add_ct("second patient")
-    desk.button("load").click()
-    desk.panel.parameters.inputVolume = second
-    until(lambda: not desk.section._exchange.work.why_not, 20)
-    assert "Another CT was chosen meanwhile" in desk.ui.strokesMessageLabel.text
-    assert desk.strokes is None
-
-
-@pytest.mark.parametrize("kind", [np.int16, np.float32])
-def test_labels_of_other_types_are_read(make_panel, until, tmp_path, kind):
-    volume = small_ct()
-    node = slicer.util.addVolumeFromArray(some_labels().astype(kind), ijkToRAS=matrix_of(volume),
-                                          nodeClassName="vtkMRMLScalarVolumeNode")
-    path = save(node, tmp_path / "map.nrrd")
-    assert np.array_equal(finished(read_map(path, volume, 16)), some_labels())
-    slicer.util.arrayFromVolume(node)[0, 0, 0] = -1
-    with pytest.raises(UserError, match=r"found -1(\.0)? \(1 voxels\)"):
-        finished(read_map(save(node, tmp_path / "negative.nrrd"), volume, 16))
-
-
-def test_a_damaged_packed_file_is_told(tmp_path):
-    volume = small_ct()
-    finished(save_map(strokes_on(volume, some_labels()), volume, tmp_path / "map.nii.gz"))
-    content = (tmp_path / "map.nii.gz").read_bytes()
-    for damaged in (content[:40], b"no gzip at all", content[:20] + b"x" * 30 + content[50:]):
-        (tmp_path / "damaged.nii.gz").write_bytes(damaged)
-        with pytest.raises(UserError, match="no readable image"):
-            finished(read_map(tmp_path / "damaged.nii.gz", volume, 16))
-
-
-def test_load_before_anything_is_drawn(make_panel, until, tmp_path):
-    desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
-    labels = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
-    labels[LIVER] = 1
-    strokes = strokes_on(desk.volume, labels)
-    finished(save_map(strokes, desk.volume, tmp_path / "strokes.nrrd"))
-    slicer.mrmlScene.RemoveNode(strokes)
-    desk.press("load")
-    assert np.array_equal(desk.map, labels)
-    assert desk.cells("liver")[1] == "80"
-
-
-def test_failures_are_said(make_panel, until, tmp_path):
-    desk = Desk(make_panel, until, file=tmp_path / "none.nrrd", folder=tmp_path / "file")
-    (tmp_path / "file").write_text("no folder")
-    desk.press("load")
-    assert "no readable image" in desk.ui.strokesMessageLabel.text
-    desk.stroke("liver", LIVER)
-    before = desk.map
-    desk.save_case()
-    assert str(tmp_path / "file") in desk.ui.strokesMessageLabel.text
-    desk.services.dialogs.file = tmp_path / "file" / "map.nrrd"
-    desk.press("save")
-    assert str(tmp_path / "file") in desk.ui.strokesMessageLabel.text
-    assert np.array_equal(desk.map, before)
-    desk.services.dialogs.folder = tmp_path
-    desk.save_case()
-    assert f"{ct_file_name(desk.volume)}_scribble.yaml" in desk.ui.strokesMessageLabel.text
-
-
-def test_pictures(make_panel, until, folder):
-    desk = Desk(make_panel, until)
-    desk.volume.GetDisplayNode().SetAutoWindowLevel(False)
-    desk.volume.GetDisplayNode().SetWindowLevel(400, 40)
-    desk.result = add_result(desk.volume)
-    desk.panel.parameters.segmentation = desk.result
-    desk.panel.section("Review").ui.reviewCollapsible.collapsed = True
-    for organ, index in (("liver", 1), ("spleen", 2), ("stomach", 5)):
-        filled = phantom()[1] == index
-        k = int(np.argmax(filled.sum(axis=(1, 2))))
-        middle = np.argwhere(filled[k]).mean(axis=0).astype(int)
-        line = np.zeros_like(filled)
-        line[k, middle[0] - 1:middle[0] + 1, middle[1] - 5:middle[1] + 6] = True
-        desk.stroke(organ, line & filled)
-    desk.stroke("background", np.s_[k, 30:32, 36:46])
-    desk.button("erase").click()
-    window = desk.section.widget.window()
-    window.resize(400, 900)
-    picture_of(window, folder / "scribble.png")
-    matrix = vtk.vtkMatrix4x4()
-    desk.volume.GetIJKToRASMatrix(matrix)
-    slice_picture(desk.volume, folder / "scribble_axial.png", "Axial", matrix.MultiplyPoint((40, 32, k, 1))[:3])
-    assert colours(folder / "scribble.png") > 50
-    assert colours(folder / "scribble_axial.png") > 50
-    assert window.width == 400
-
-
-def test_first_look_says_what_to_do(make_panel):
-    panel = make_panel(Doubles())
-    ui = panel.section("Scribble").ui
-    assert ui.drawnLabel.text == "Choose a CT to draw on."
-    panel.parameters.inputVolume = add_ct()
-    panel.refresh()
-    assert "Choose an organ" in ui.drawnLabel.text

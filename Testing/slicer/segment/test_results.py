@@ -1,12 +1,11 @@
 """Section Segment: what becomes of a result: codes, colours, geometry, a second run, saving."""
 
-
 import numpy as np
 import pytest
 import slicer
 import vtk
 from panel_helpers.review_desk import add_box
-from panel_helpers.scenes import add_ct, add_result, add_transform, label_array, phantom, rotation
+from panel_helpers.scenes import add_ct, add_result, add_transform, ijk_to_ras, label_array, phantom, rotation
 from panel_helpers.segment_bench import Bench
 from PartialOrganSegPanel.scene import organ_rows
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, row, rows, set_state
@@ -194,8 +193,8 @@ def test_ct_under_a_rotation_is_segmented_as_displayed(bench, hardened):
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(bench.process.arguments[1])
     assert storage.ReadData(exported)
-    expected = matrix(volume) if hardened else turn(transform) @ matrix(volume)
-    assert np.allclose(matrix(exported), expected, atol=1e-3)
+    expected = ijk_to_ras(volume) if hardened else turn(transform) @ ijk_to_ras(volume)
+    assert np.allclose(ijk_to_ras(exported), expected, atol=1e-3)
     result = bench.finish()
     assert result.GetTransformNodeID() == volume.GetTransformNodeID()
     assert np.array_equal(label_array(result, volume, "liver"), phantom()[1] == 1)
@@ -210,7 +209,7 @@ def test_ct_under_a_shear_is_resampled(bench):
     bench.start(volume)
     exported = slicer.util.loadVolume(bench.process.arguments[1])
     resampled = slicer.util.arrayFromVolume(exported)
-    matrix_of_export = matrix(exported)
+    matrix_of_export = ijk_to_ras(exported)
     slicer.mrmlScene.RemoveNode(exported)
     body = resampled > -500
     bench.finish(array=body.astype(np.uint8))
@@ -219,7 +218,7 @@ def test_ct_under_a_shear_is_resampled(bench):
     assert result.GetParentTransformNode() is None
     # the body's centre, through the grid that was exported, is its centre in the CT, through its transform
     exported = centre(body, matrix_of_export)
-    expected = centre(phantom()[0] > -500, turn(volume.GetParentTransformNode()) @ matrix(volume))
+    expected = centre(phantom()[0] > -500, turn(volume.GetParentTransformNode()) @ ijk_to_ras(volume))
     assert np.abs(exported - expected).max() < 2
 
 
@@ -229,15 +228,6 @@ def test_any_orientation(bench, axes):
     volume = add_ct(axes=axes)
     result = bench.segment(volume)
     assert np.array_equal(label_array(result, volume, "pancreas"), phantom()[1] == 8)
-
-
-def matrix(volume):
-    """4x4 voxel index to RAS, without transforms."""
-    import vtk
-
-    result = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(result)
-    return slicer.util.arrayFromVTKMatrix(result)
 
 
 def turn(transform):

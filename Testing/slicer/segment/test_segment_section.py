@@ -8,7 +8,7 @@ import qt
 import slicer
 import slicer.util
 from panel_helpers.doubles import Doubles, FakeInstaller
-from panel_helpers.scenes import add_ct, label_array, phantom, upper_abdomen
+from panel_helpers.scenes import add_ct, label_array, phantom
 from panel_helpers.segment_bench import Bench, content
 from PartialOrganSegPanel.scene import segment_run, voxel_counts
 from PartialOrganSegPanel.scene.organ_rows import rows
@@ -16,9 +16,6 @@ from PartialOrganSegPanel.shell.parameters import EarlierResult
 
 from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.segmenting.options import SegmentOptions
-from PartialOrganSegLib.segmenting.segmenter import Segmenter
-from Testing.helpers.served import Served
 
 # --- buttons
 
@@ -39,37 +36,6 @@ def test_buttons_tell_why_they_are_disabled(bench):
     ui.organList.item(2).setCheckState(qt.Qt.Checked)
     assert ui.segmentButton.enabled
     assert parameters.segment.organs == ["left_kidney"]
-
-
-def show(volume):
-    """In all slice views, as loading does."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        node.SetBackgroundVolumeID(volume.GetID() if volume else None)
-
-
-def test_the_ct_in_the_views_is_chosen_when_the_module_is_opened(bench):
-    add_ct("one")
-    two = add_ct("two")
-    assert bench.panel.parameters.inputVolume is None
-    bench.panel.enter()
-    assert bench.panel.parameters.inputVolume is None  # none is shown, so it could be either
-    bench.panel.exit()
-    show(two)
-    bench.panel.enter()
-    assert bench.panel.parameters.inputVolume is two
-
-
-def test_a_ct_that_is_loaded_is_chosen_but_not_against_the_user(bench):
-    show(None)
-    bench.panel.enter()
-    slicer.util.addVolumeFromArray(phantom()[1], nodeClassName="vtkMRMLLabelMapVolumeNode", name="labels")
-    assert bench.panel.parameters.inputVolume is None
-    volume = add_ct()
-    bench.panel.refresh()
-    assert bench.panel.parameters.inputVolume is volume
-    bench.panel.parameters.inputVolume = None
-    bench.panel.refresh()
-    assert bench.panel.parameters.inputVolume is None
 
 
 def test_another_run_disables_the_button(make_panel):
@@ -275,96 +241,3 @@ def test_large_ct_is_copied_in_pieces_and_can_be_cancelled(make_panel, until, mo
     bench.finish()
     until(lambda: bench.panel.parameters.segmentation is not None)
     assert np.array_equal(label_array(bench.panel.parameters.segmentation, volume, "liver"), phantom()[1] == 1)
-
-
-# --- the window of abdominal organs
-
-def test_a_ct_is_shown_in_the_window_of_abdominal_organs_unless_one_was_chosen(bench, until):
-    bench.panel.enter()
-    bench.panel.parameters.inputVolume = volume = add_ct()
-    display = volume.GetDisplayNode()
-    until(lambda: (display.GetWindow(), display.GetLevel()) == (400, 40), 5)
-    display.SetWindowLevel(1500, -500)
-    bench.panel.refresh()
-    slicer.app.processEvents()
-    assert display.GetWindow() == 1500
-    second = add_ct("lungs")
-    second.GetDisplayNode().SetAutoWindowLevel(False)
-    second.GetDisplayNode().SetWindowLevel(1400, -600)
-    bench.panel.parameters.inputVolume = second
-    until(lambda: second.GetAttribute("PartialOrganSeg.Window"), 5)
-    assert second.GetDisplayNode().GetWindow() == 1400
-
-
-def test_what_has_no_air_is_no_ct_and_keeps_its_window(bench, until):
-    bench.panel.enter()
-    bench.panel.parameters.inputVolume = volume = add_ct("MR", np.full((20, 20, 20), 300, np.int16))
-    until(lambda: volume.GetAttribute("PartialOrganSeg.Window"), 5)
-    assert volume.GetDisplayNode().GetAutoWindowLevel()
-
-
-# --- another computer
-
-def test_another_computer_is_asked_with_its_own_model(bench):
-    settings = bench.panel.parameters.segment
-    settings.fast = True  # this computer's choice: the other one segments as it was told to serve
-    settings.server, settings.tokenFile, settings.authority = " https://gpu:8321 ", "/home/ä/token", "/home/ä/gpu.pem"
-    assert not bench.ui.modelBox.enabled
-    assert not bench.ui.fastBox.enabled
-    assert not bench.ui.deviceBox.enabled
-    node = bench.segment(add_ct())
-    arguments = bench.process.arguments
-    for name, value in (("--on", "https://gpu:8321"), ("--token-file", "/home/ä/token"),
-                        ("--authority", "/home/ä/gpu.pem")):
-        assert arguments[arguments.index(name) + 1] == value
-    assert "--model" not in arguments
-    assert "--device" not in arguments
-    assert "--fast" not in arguments
-    assert rows(node)[0].model == "the model of https://gpu:8321"
-    settings.server = ""
-    assert bench.ui.modelBox.enabled
-
-
-def test_another_computer_segments(make_panel, until, tmp_path):
-    """The panel's real child asks a real server on this computer."""
-    served = Served(Segmenter(SegmentOptions(device="cpu")), tmp_path)
-    bench = Bench(make_panel)
-    bench.services = bench.panel.services = Doubles(real_process=True)
-    settings = bench.panel.parameters.segment
-    with served.serving():
-        settings.server, settings.tokenFile = f"http://127.0.0.1:{served.port}", str(served.token_file)
-        bench.start(add_ct("CT", upper_abdomen()[0]))
-        until(lambda: bench.panel.job is None, 200)
-    assert len(rows(bench.panel.parameters.segmentation)) == 16
-    assert "organs found by the model of http://127.0.0.1" in bench.said
-
-
-@pytest.fixture
-def no_model(monkeypatch):
-    """None is installed on this computer."""
-    monkeypatch.setattr("PartialOrganSegPanel.segment.section.installed_models", dict)
-
-
-def test_another_computer_needs_no_model_here(no_model, bench):
-    settings = bench.panel.parameters.segment
-    bench.panel.parameters.inputVolume = add_ct()
-    bench.panel.refresh()
-    assert bench.ui.segmentButton.toolTip == "No model is installed."
-    settings.server = "https://gpu:8321"
-    assert bench.ui.segmentButton.enabled
-    bench.ui.someOrgansBox.click()
-    assert bench.ui.organList.count == 16
-    bench.ui.organList.item(0).setCheckState(qt.Qt.Checked)
-    bench.ui.segmentButton.click()
-    assert bench.option("--organs") == WORD16.names[0]
-    node = bench.finish(organs=[WORD16.names[0]])
-    assert [organ.organ for organ in rows(node)] == [WORD16.names[0]]
-    assert rows(node)[0].model == "the model of https://gpu:8321"
-
-
-def test_the_licence_of_a_model_that_is_not_used_is_not_asked_about(bench, licences_known):
-    licences_known.clear()
-    bench.panel.parameters.segment.server = "https://gpu:8321"
-    bench.start(add_ct())
-    assert bench.services.dialogs.asked == []
-    assert bench.option("--on") == "https://gpu:8321"

@@ -1,20 +1,14 @@
 """Two segmentations of one CT of the work list: which one counts, what they are called and their order come back."""
 
-import json
-
 import pytest
 import slicer
+from panel_helpers.saved_case import case_facts, case_folder
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, rows
 from PartialOrganSegPanel.scene.segmentation_result import find_results
-from PartialOrganSegPanel.shell.work_list import chosen_list
-
-
-def folder(name="a"):
-    return chosen_list().folder_of(next(case for case in chosen_list().cases() if case.name == name))
 
 
 def learnt_from():
-    return json.loads((folder() / "case.json").read_text(encoding="utf-8"))["accepted"]
+    return case_facts()["accepted"]
 
 
 def reopen(user):
@@ -85,7 +79,7 @@ def test_a_missing_or_damaged_note_of_the_order(user, text):
     user.accept("spleen")
     user.press("saveWork")
     user.press("nextCase")
-    path = folder() / "nodes.json"
+    path = case_folder() / "nodes.json"
     path.unlink()
     if text is not None:
         path.write_text(text, encoding="utf-8")

@@ -9,10 +9,11 @@ import slicer
 import slicer.util
 from panel_helpers.finetune_course import Course
 from panel_helpers.list_user import ListUser
-from panel_helpers.scenes import label_array, phantom
+from panel_helpers.saved_case import case_folder
+from panel_helpers.scenes import add_strokes, label_array, phantom
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, accepted_organs, row, rows
-from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
-from PartialOrganSegPanel.scene.strokes import find_strokes, new_strokes
+from PartialOrganSegPanel.scene.stroke_labelmap import scribble_labelmap
+from PartialOrganSegPanel.scene.strokes import find_strokes
 from PartialOrganSegPanel.shell.work_list import ListedCase, WorkList, chosen_list
 
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
@@ -50,9 +51,7 @@ def test_next_saves_the_case_and_opens_the_other(user):
 
 def test_strokes_come_back_with_their_case(user):
     user.press("nextCase")
-    strokes = np.full(phantom()[1].shape, NOT_DRAWN, np.uint8)
-    strokes[40, 30:34, 30:34] = 1
-    draw_labelmap(new_strokes(user.volume, WORD16.organs), user.volume, strokes)
+    strokes = add_strokes(user.volume)
     user.press("nextCase")
     assert user.cells(1)[0] == "strokes"
     assert find_strokes(user.volume) is None
@@ -83,8 +82,7 @@ def test_damaged_work_leaves_the_scene_as_it_was(user, share):
     user.press("nextCase")
     user.accept("liver")
     user.press("nextCase")
-    case = next(case for case in chosen_list().cases() if case.name == "a")
-    saved = next(user.section._list.folder_of(case).glob("segmentation*.seg.nrrd"))
+    saved = next(case_folder().glob("segmentation*.seg.nrrd"))
     content = saved.read_bytes()
     saved.write_bytes(content[:round(share * len(content))])
     user.press("previousCase")
@@ -117,15 +115,6 @@ def test_rejected_cases_are_passed_over(user):
     user.press("nextCase")
     assert user.volume.GetName() == "b"
     assert "no other case" in user.ui.nextCaseButton.toolTip
-
-
-def test_comments_are_kept_with_the_case(user):
-    user.ui.worklistTable.setCurrentCell(1, 0)
-    qt.QTest.keyClicks(user.ui.commentEdit, "Prothese, Artefakte")
-    user.section._commented()  # as when the field is left
-    assert [case.comment for case in chosen_list().cases()] == ["", "Prothese, Artefakte"]
-    user.ui.worklistTable.setCurrentCell(0, 0)
-    assert user.ui.commentEdit.text == ""
 
 
 def test_two_slicers_do_not_lose_each_others_notes(tmp_path):
