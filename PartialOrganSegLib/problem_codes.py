@@ -161,6 +161,8 @@ class Code(TextEnum):
                "Look at it in a CT.")
     LITTLE_TO_LEARN = ("little-to-learn", "The start model finds what is to be learnt as well as people agree.",
                        "Nothing, or correct single CTs with strokes.")
+    KNOWS_LITTLE = ("knows-little", "The start model hardly finds what is to be learnt, and is trained on itself.",
+                    "Learn beside it: `finetune --beside`, `learn --beside always`.")
     FEW_STEPS = ("few-steps", "So few steps fit into a fine-tuning's time that little can be learnt.",
                  "Allow more minutes, or leave less to be measured on.")
     DATA_WARNING = ("data-warning", "The cases of a fine-tuning look as if something were amiss.", "Read the text.")

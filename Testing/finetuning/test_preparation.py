@@ -167,6 +167,13 @@ def test_the_recipe_follows_from_what_the_start_model_knows(start, spleens, tmp_
     assert new.draft.read().loss_arguments["distillation"]["new_classes"] == list(new.classes.new)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_start_model_that_knows_little_is_better_left_whole(start, spleens, tmp_path, beside):
+    draft = after(look_at_start_model, preparation(start, spleens, tmp_path / "run", beside=beside))
+    look_at_start_model(draft)
+    assert ("knows-little" in [event["code"] for event in draft.reporter.events]) is not beside
+
+
 def test_the_learning_rate_of_a_users_recipe_stays(start, spleens, tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("losses: {marginal_cross_entropy: 1}\noptimiser: {name: sgd, learning_rate: 0.03}\n", "utf-8")
