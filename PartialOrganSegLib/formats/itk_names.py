@@ -106,8 +106,8 @@ def _short_name(folder: Path) -> str:
 
 
 def _goes_elsewhere(path: Path) -> bool:
-    """Whether ITK writes a NIfTI file under another name: it takes off endings until none is left, so that x.nii.gz.nii.gz
-    becomes x.nii.gz, and knows none in capitals."""
+    """Whether ITK writes a NIfTI file under another name: of two endings it takes both off, x.nii.gz.nii.gz becomes
+    x.nii.gz, and it knows none in capitals."""
     ending = _NIFTI.search(path.name)
     if ending is None:
         return False
