@@ -315,6 +315,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/rtstruct_reading.py
   PartialOrganSegLib/formats/same_ct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
+  PartialOrganSegLib/formats/stroke_errors.py
   PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
@@ -448,6 +449,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py
   PartialOrganSegLib/refining/stroke_input.py
+  PartialOrganSegLib/refining/stroke_names.py
   PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
   PartialOrganSegLib/safe_text.py

@@ -68,7 +68,8 @@ def test_override_with_a_bad_value_names_itself() -> None:
             apply_override(content, f"a={text}")
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "NaN", '{"a": Infinity}', "{", "", '{"a": 1}x'])
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "NaN", '{"a": Infinity}', "{", "", '{"a": 1}x',
+                                  '{"a": [{"digits": 1, "b": 2, "digits": 3}]}'])
 def test_json_that_no_program_writes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
@@ -78,6 +79,16 @@ def test_json_that_no_program_writes(tmp_path: Path, text: str) -> None:
     assert str(path) in line
     assert "settings" in line
     assert len(line) < 300
+
+
+def test_json_says_plainly_what_is_amiss(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text, found in ((" \n", "nothing"), ('{"digits": 1, "digits": 1}', "the key 'digits' twice"),
+                        ("9" * 5000, "a number of thousands of digits")):
+        path.write_text(text)
+        with pytest.raises(UserError) as caught:
+            read_json(path, "settings")
+        assert str(caught.value) == f"{path}: expected settings, found {found}"
 
 
 def test_json_with_and_without_byte_order_mark(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import logfile
-from ..errors import Code, UsageError, one_line
+from ..errors import Code, UsageError, UserError, one_line
 from ..events import Reporter
 from ..outputs import refuse_existing, refuse_inputs, writable_folder
 from ..segmenting.options import SegmentOptions
@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if output.suffix.lower() != ".csv":
         raise UsageError(code=Code.NAME_UNFIT, subject=output, expected="a file ending in .csv", found=f"'{output}'")
     # What is in the way shows before the work.
+    if output.is_dir():
+        raise UserError(code=Code.FILE_EXISTS, subject=output, expected="the name of a file to write", found="a folder")
     refuse_inputs([output], arguments.inputs)
     refuse_existing([output], arguments.overwrite)
     writable_folder(output.parent)
@@ -64,6 +66,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.progress("cases", number, len(cases))
     rows = [worth.as_row() for worth in in_order(worths)]
     reporter.close()
+    if failed == len(cases) + len(failures):  # a table of nothing would be in the way of the next one
+        reporter.result(table=None, rows=rows, failed=failed)
+        print(f"no CT could be ranked, {failed} failed; nothing was written", flush=True)
+        return 1
     # Also without a row: an earlier table in this place would look like what came of these CTs.
     write_table(output, rows, COLUMNS)
     if rows:

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
                                                             "replaced")
     action.add_argument("--serve", action="store_true",
-                        help="correct on request: a program writes requests to standard input, one a line, with files "
-                             "in OUT (see PartialOrganSegLib/refining/serving.py)")
+                        help="correct on request, with --json-events: a program writes requests to standard input, one "
+                             "a line, with files in OUT (see PartialOrganSegLib/refining/serving.py)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                         help="folder for the results, or a file .nii.gz, .nrrd or .seg.nrrd")
     parser.add_argument("--labels", type=Path, metavar="FILE",
@@ -65,13 +65,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                              force=arguments.force, preview=not arguments.no_preview, overwrite=arguments.overwrite)
     accepted = check_organ_names(arguments.accepted, "accepted") or ()
     name = result_name(arguments.ct)
-    if arguments.strokes:
-        from ..refining.result import refuse_kept_strokes
-
-        refuse_kept_strokes(arguments.strokes[0], arguments.output, name)
-    # What is in the way shows before the work.
-    target_files(arguments.output, name, options.preview, (), arguments.ct)
     strokes = arguments.strokes[0] if arguments.strokes else None
+    if strokes is None:
+        target_files(arguments.output, name, options.preview, (), arguments.ct)
+    else:
+        from ..refining.result import refuse_in_the_way
+
+        refuse_in_the_way(arguments.output, name, options, arguments.ct, strokes)
     reporter.started(command="refine", ct=arguments.ct, strokes=strokes, labels=arguments.labels,
                      output=arguments.output, undo=arguments.undo)
     if arguments.undo:
@@ -97,6 +97,9 @@ def _check_together(arguments: argparse.Namespace) -> None:
             if value is not None:
                 raise UsageError(code=Code.SETTINGS_CONFLICT, subject=option, expected="it in the requests",
                                  found="it beside --serve")
+        if not arguments.json_events:
+            raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--serve", found="none",
+                             expected="--json-events beside it, as which it answers")
     elif arguments.label_space is not None:
         raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--label-space", expected="it beside --serve alone",
                          found="none", hint="--model says what label values mean")

@@ -22,6 +22,8 @@ from ..errors import Code, UserError
 
 _UTF8_CODE_PAGE = 65001
 _DATA_BESIDE = re.compile(rb"^(data ?file:|ElementDataFile *=(?! *LOCAL))", re.MULTILINE)
+_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_ENDINGS_TAKEN_OFF = re.compile(r"\.(nii|hdr|img|nia)(\.gz)?$", re.IGNORECASE)
 _HEADER = 4096  # bytes in which that is said
 
 
@@ -54,7 +56,7 @@ def itk_input(path: Path) -> Iterator[str]:
 def itk_output(path: Path) -> Iterator[str]:
     """A name by which ITK can write the file `path`; what it wrote is at `path` on leaving. Raises OSError."""
     name = _name(path)
-    if name is not None:
+    if name is not None and not _goes_elsewhere(path):
         yield name
         return
     with plain_folder() as folder:
@@ -103,8 +105,20 @@ def _short_name(folder: Path) -> str:
     return buffer.value if 0 < length < len(buffer) else str(folder)
 
 
+def _goes_elsewhere(path: Path) -> bool:
+    """Whether ITK writes a NIfTI file under another name: of two endings it takes both off, x.nii.gz.nii.gz becomes
+    x.nii.gz, and it knows none in capitals."""
+    ending = _NIFTI.search(path.name)
+    if ending is None:
+        return False
+    return ending.group() != ending.group().lower() or _ENDINGS_TAKEN_OFF.search(path.name[:ending.start()]) is not None
+
+
 def _plain_suffixes(path: Path) -> str:
     """What ITK knows the file format by; nothing where the name ends in other letters."""
+    ending = _NIFTI.search(path.name)
+    if ending is not None:
+        return ending.group().lower()
     for suffixes in ("".join(path.suffixes[-2:]), path.suffix):
         if suffixes.isascii():
             return suffixes

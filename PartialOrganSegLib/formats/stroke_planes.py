@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from ..imaging.shapes import Coordinates, Mask
+from ..imaging.shapes import Coordinates, Mask, VoxelIndices
 from ..imaging.volume import Grid
 
-VoxelIndices: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
-"""(n,) each: z, y and x of some voxels, as an index to an array."""
+_ROUNDING_MM = 1e-6
 
 
 def half_thickness(normal: Coordinates, grid: Grid) -> float:
@@ -36,26 +33,32 @@ def plane_voxels(points: Coordinates, normal: Coordinates, width_mm: float, clos
     near = (away >= -thickness) & (away < thickness * (1 - 1e-6))
     axes = _axes_in(normal)
     outline, places = (points - middle) @ axes, (centres[near] - middle) @ axes
-    if closed and len(points) >= 3:
-        covered = _inside(places, outline)
-    else:
-        covered = distance_to_line(places, outline) <= width_mm / 2
+    is_outline = closed and len(points) >= 3
+    covered = _inside(places, outline) if is_outline else _on_line(places, outline, width_mm / 2)
     z, y, x = (index[near][covered] for index in indices)
     return z, y, x
 
 
-def distance_to_line(places: Coordinates, line: Coordinates) -> Coordinates:
-    """(...) mm from places (..., 2) to the nearest point of a polyline of vertices (n, 2)."""
-    distance = np.full(places.shape[:-1], np.inf)
+def distance_to_segment(places: Coordinates, start: Coordinates, end: Coordinates) -> Coordinates:
+    """(...) mm from places (..., 2) to the nearest point of a line from `start` to `end` (2,), or of one point."""
+    along = end - start
+    squared_length = float(along @ along)
+    share = np.zeros(places.shape[:-1])  # of the way from start to end, where a place is nearest to the line
+    if squared_length:
+        share = np.clip(((places - start) @ along) / squared_length, 0, 1)
+    return np.asarray(np.linalg.norm(places - start - share[..., None] * along, axis=-1))
+
+
+def _on_line(places: Coordinates, line: Coordinates, radius: float) -> Mask:
+    """(n,) whether places (n, 2) are at most `radius` from a polyline of vertices (m, 2)."""
+    covered = np.zeros(len(places), bool)
     # The last vertex is followed by itself, which makes a line of one vertex a dot.
     for start, end in zip(line, np.r_[line[1:], line[-1:]], strict=True):
-        along = end - start
-        squared_length = float(along @ along)
-        share = np.zeros(distance.shape)  # of the way from start to end, where a place is nearest to the line
-        if squared_length:
-            share = np.clip(((places - start) @ along) / squared_length, 0, 1)
-        distance = np.minimum(distance, np.linalg.norm(places - start - share[..., None] * along, axis=-1))
-    return distance
+        # Only places near to the line are looked at, so that many vertices do not take minutes.
+        low, high = np.minimum(start, end) - radius - _ROUNDING_MM, np.maximum(start, end) + radius + _ROUNDING_MM
+        near = ((places >= low) & (places <= high)).all(axis=1).nonzero()[0]
+        covered[near] |= distance_to_segment(places[near], start, end) <= radius
+    return covered
 
 
 def _inside(places: Coordinates, outline: Coordinates) -> Mask:

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
-from ..imaging.shapes import Coordinates, Mask
+from ..imaging.shapes import Coordinates, Mask, VoxelIndices
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..organs import LabelSpace
 from .rtstruct_reading import inside as inside_polygon
-from .stroke_planes import VoxelIndices, half_thickness, plane_voxels
+from .stroke_errors import first_problem
+from .stroke_planes import distance_to_segment, half_thickness, plane_voxels
 
 NOT_DRAWN = 255
 FORMAT_NAME = "partialorganseg-strokes"
@@ -32,18 +34,21 @@ NORMALS = {"axial": (0.0, 0.0, 1.0), "coronal": (0.0, 1.0, 0.0), "sagittal": (1.
 
 _MOST_POINTS = 20_000  # of one stroke: a mouse that is drawn around all organs of a slice leaves some hundred
 _MOST_STROKES = 100_000
-_OVERHANG = 1.0  # of the width of the image: an outline may run over its rim, but not to another place
+_WIDEST_MM = 50.0
+_OVERHANG = 1.0  # of the image's size: an outline may run over its rim, but not to another place
 
 
 class Stroke(BaseModel):
     """One stroke: points (x, y, z) in LPS mm, all in one plane: a slice of the image, or one of the patient's."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    organ: str
-    points: list[tuple[float, float, float]] = Field(min_length=1, max_length=_MOST_POINTS)
-    width_mm: float = Field(default=3.0, gt=0, le=50)
-    closed: bool = False
-    plane: Literal["slice", "axial", "coronal", "sagittal"] | tuple[float, float, float] = "slice"
+    organ: str = Field(description="the name of an organ, or background")
+    points: list[tuple[float, float, float]] = Field(
+        min_length=1, max_length=_MOST_POINTS, description=f"1 to {_MOST_POINTS} points of three numbers [x, y, z]")
+    width_mm: float = Field(default=3.0, gt=0, le=_WIDEST_MM, description=f"mm, more than 0 and {_WIDEST_MM:g} at most")
+    closed: bool = Field(default=False, description="true or false")
+    plane: Literal["slice", "axial", "coronal", "sagittal"] | tuple[float, float, float] = Field(
+        default="slice", description="slice, axial, coronal, sagittal, or a normal [x, y, z] that is longer than 0")
 
     @field_validator("plane")
     @classmethod
@@ -67,19 +72,20 @@ class Strokes(BaseModel):
     `size` (x, y, z), `spacing` mm and `series_uid` say which image that is, where the file knows; `image` is its name.
     """
 
-    model_config = ConfigDict(extra="forbid")
-    format: str = Field(default=FORMAT_NAME, pattern=f"^{FORMAT_NAME}$")
-    version: int = Field(default=1, ge=1, le=1)
-    image: str
-    drawn_by: str
-    licence: str
-    label_space: str = "word16"
-    size: tuple[int, int, int] | None = None
-    spacing: tuple[float, float, float] | None = None
-    series_uid: str | None = None
-    coordinates: str = Field(default="LPS", pattern="^LPS$")
-    unit: str = Field(default="mm", pattern="^mm$")
-    strokes: list[Stroke] = Field(default=[], max_length=_MOST_STROKES)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    format: str = Field(default=FORMAT_NAME, pattern=f"^{FORMAT_NAME}$", description=FORMAT_NAME)
+    version: int = Field(default=1, ge=1, le=1, description="1")
+    image: str = Field(description="the name of the image that was drawn on")
+    drawn_by: str = Field(description="who drew the strokes")
+    licence: str = Field(description="the licence of the strokes")
+    label_space: str = Field(default="word16", description="a name")
+    size: tuple[int, int, int] | None = Field(default=None, description="three whole numbers of voxels [x, y, z]")
+    spacing: tuple[float, float, float] | None = Field(default=None, description="three numbers [x, y, z] in mm")
+    series_uid: str | None = Field(default=None, description="a Series Instance UID as text")
+    coordinates: str = Field(default="LPS", pattern="^LPS$", description="LPS")
+    unit: str = Field(default="mm", pattern="^mm$", description="mm")
+    strokes: list[Stroke] = Field(default=[], max_length=_MOST_STROKES,
+                                  description=f"a list of strokes, {_MOST_STROKES} at most")
 
 
 def read_strokes(path: Path | str) -> Strokes:
@@ -90,9 +96,7 @@ def read_strokes(path: Path | str) -> Strokes:
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found="stroke file expected, none found") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",
-                        found=first["msg"]) from None
+        raise UserError(first_problem(error, Strokes, Stroke).within(path)) from None
 
 
 def write_strokes(path: Path | str, strokes: Strokes) -> None:
@@ -135,12 +139,9 @@ def stroke_voxels(strokes: Strokes, number: int, grid: Grid) -> VoxelIndices:
     stroke = strokes.strokes[number]
     normal = stroke.normal
     points = np.c_[np.asarray(stroke.points), np.ones(len(stroke.points))] @ np.linalg.inv(grid.matrix).T
-    inside = (points[:, :3] > -0.5) & (points[:, :3] < np.asarray(grid.size) - 0.5)
     if normal is None:
         k = round(float(points[:, 2].clip(-1, grid.size[2]).mean()))
-        overhang = _OVERHANG * np.asarray(grid.size[:2])
-        near = (points[:, :2] >= -overhang) & (points[:, :2] <= np.asarray(grid.size[:2]) - 1 + overhang)
-        if not 0 <= k < grid.size[2] or not near.all():
+        if not 0 <= k < grid.size[2] or not _near(points[:, :2], np.asarray(grid.size[:2]), _OVERHANG):
             raise _outside(strokes, number)
         # Points were rounded to 0.01 mm, and a viewer may place them anywhere within the slice's thickness.
         if np.ptp(points[:, 2]) > 1:
@@ -148,12 +149,19 @@ def stroke_voxels(strokes: Strokes, number: int, grid: Grid) -> VoxelIndices:
                           f"them across {np.ptp(points[:, 2]):.1f} slices")
         y, x = _area(points[:, :2], stroke, grid).nonzero()
         return np.full(len(y), k), y, x
-    if not inside.all(axis=1).any():
+    inside = (points[:, :3] > -0.5) & (points[:, :3] < np.asarray(grid.size) - 0.5)
+    sides = np.asarray(grid.size) * grid.spacing
+    if not inside.all(axis=1).any() or not _near(points[:, :3], np.asarray(grid.size), _OVERHANG * sides.max() / sides):
         raise _outside(strokes, number)
     off = float(np.ptp(np.asarray(stroke.points) @ normal))
     if off > max(1.0, 2 * half_thickness(normal, grid)):
         raise _uneven(strokes, number, f"all points in one {stroke.plane} plane", f"them across {off:.1f} mm")
     return plane_voxels(np.asarray(stroke.points), normal, stroke.width_mm, stroke.closed, grid)
+
+
+def _near(points: Coordinates, size: npt.NDArray[np.int_], overhang: float | Coordinates) -> bool:
+    """Whether all points (voxels) are at most so many sizes of the image beside it."""
+    return bool(((points >= -overhang * size) & (points <= size - 1 + overhang * size)).all())
 
 
 def _outside(strokes: Strokes, number: int) -> UserError:
@@ -175,9 +183,8 @@ def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
             return area
     scale = np.asarray(grid.spacing[:2])
     radius = stroke.width_mm / 2
-    columns, rows = np.meshgrid(np.arange(grid.size[0]), np.arange(grid.size[1]))
-    centres = np.stack([columns, rows], -1) * scale
     covered = np.zeros(grid.shape[1:], np.bool_)
+    columns, rows = np.arange(grid.size[0]) * scale[0], np.arange(grid.size[1]) * scale[1]
     ends = points * scale
     # The last point is followed by itself, which paints a stroke of one point as a disc.
     for start, end in zip(ends, np.r_[ends[1:], ends[-1:]], strict=True):
@@ -185,12 +192,6 @@ def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
         low = np.maximum(np.floor((np.minimum(start, end) - radius) / scale).astype(int), 0)
         high = np.ceil((np.maximum(start, end) + radius) / scale).astype(int) + 1
         box = np.s_[low[1]:max(high[1], low[1]), low[0]:max(high[0], low[0])]
-        pixels = centres[box]
-        along = end - start
-        squared_length = float(along @ along)
-        share = np.zeros(pixels.shape[:2])  # of the way from start to end, where a pixel is nearest to the line
-        if squared_length:
-            share = np.clip(((pixels - start) @ along) / squared_length, 0, 1)
-        distance = np.linalg.norm(pixels - start - share[..., None] * along, axis=-1)
-        covered[box] |= distance <= radius
+        pixels = np.stack(np.meshgrid(columns[box[1]], rows[box[0]]), -1)
+        covered[box] |= distance_to_segment(pixels, start, end) <= radius
     return covered

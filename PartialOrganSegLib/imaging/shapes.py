@@ -32,6 +32,9 @@ LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """(z, y, x) booleans: the voxels that belong to something."""
 
+VoxelIndices: TypeAlias = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
+"""(n,) each: z, y and x of some voxels, as an index to an array."""
+
 Coordinates: TypeAlias = npt.NDArray[np.floating[Any]]
 """(..., 2) or (..., 3): places or directions, in millimetres, pixels or voxels."""
 

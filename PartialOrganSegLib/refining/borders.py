@@ -18,7 +18,7 @@ from scipy import ndimage
 from ..imaging.shapes import Mask, Spacing3, shape_of
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
-from .neighbourhood import MARGIN_MM, NOT_DRAWN, WORKING_MM, Region
+from .neighbourhood import MARGIN_MM, NOT_DRAWN, WORKING_MM, Region, block_diagonal
 from .propagation import PRIOR_WEIGHT
 from .random_walk import edge_weights, random_walk
 from .reach import extent_of
@@ -53,7 +53,7 @@ def at_edges(region: Region, organ: int, stroke: Mask, settled: Mask,
     if depth.max() < LEAST_HALF_THICKNESS_MM:
         return before
     # Behind the stroke's reach nothing is known of how good the outline is.
-    near_mm = min(NEAR_DAB_MM + NEAR_OF_EXTENT * extent_of(stroke, region.spacing), NEAR_MM)
+    near_mm = min(NEAR_DAB_MM + NEAR_OF_EXTENT * extent_of(stroke, region.spacing), NEAR_MM - block_diagonal(spacing))
     near = ndimage.distance_transform_edt(block_means(stroke, block) == 0, sampling=spacing) < near_mm
     band = near & (np.abs(depth) <= BAND_MM)
     other_organs = block_means((region.labels > 0) & ~before, block) > 0

@@ -18,6 +18,11 @@ MARGIN_MM = 60.0  # around a stroke: nothing beyond is looked at or changed
 WORKING_MM = 1.6  # a finer CT is averaged in blocks of about this
 
 
+def block_diagonal(spacing: Spacing3) -> float:
+    """Millimetres by which the distance of two voxels may exceed that of the blocks (of `spacing`) that hold them."""
+    return float(np.linalg.norm(spacing))
+
+
 @dataclass(frozen=True)
 class Region:
     """The part of a CT around a stroke, all (z, y, x): `hu`, `labels`, `drawn` (`NOT_DRAWN` where nothing is).

@@ -16,12 +16,13 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from ..imaging.components import NEIGHBOURS
-from ..imaging.shapes import Mask, shape_of
+from ..imaging.shapes import Mask, Shape3, Spacing3, VoxelIndices, shape_of
 from .coarse import Values, block_sizes, interpolated
 from .judgement import share_error
-from .neighbourhood import NOT_DRAWN, WORKING_MM, Neighbourhood, Region
+from .neighbourhood import MARGIN_MM, NOT_DRAWN, WORKING_MM, Neighbourhood, Region, block_diagonal
 from .random_walk import edge_weights, random_walk
 
 CONTRAST_HU = 18.0  # a difference between neighbours that begins to count as an edge
@@ -44,10 +45,24 @@ def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None]
     fine = interpolated(probability, block, shape_of(region.labels))
     gained = (fine > 0.5) & (region.labels != value) & region.changeable
     gained &= (region.drawn == NOT_DRAWN) | (region.drawn == value)
+    gained[_too_far(gained, stroke, place, block, region.spacing)] = False
     gained |= stroke
     # What looks alike beyond a gap is another structure.
     parts, _ = ndimage.label(gained, NEIGHBOURS)
     return np.isin(parts, np.unique(parts[stroke]))
+
+
+def _too_far(gained: Mask, stroke: Mask, place: Neighbourhood, block: Shape3, spacing: Spacing3) -> VoxelIndices:
+    """The voxels of `gained`, an index to it, that are farther than `MARGIN_MM` from the stroke: the region is a box,
+    and its corners are farther away than its faces."""
+    voxels = gained.nonzero()
+    z, y, x = (index // length for index, length in zip(voxels, block, strict=True))
+    # Of most blocks their own distance says enough.
+    doubtful = place.distance[z, y, x] > MARGIN_MM - block_diagonal(place.spacing)
+    candidates = np.stack(voxels, axis=1)[doubtful]
+    away, _ = cKDTree(np.argwhere(stroke) * spacing).query(candidates * spacing)
+    far_z, far_y, far_x = candidates[away > MARGIN_MM].T
+    return far_z, far_y, far_x
 
 
 def _probability(place: Neighbourhood, keep_on: Callable[[], None]) -> Values:

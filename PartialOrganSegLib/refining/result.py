@@ -14,7 +14,8 @@ from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap, write_table
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
-from ..outputs import all_at_once, refuse_existing, writable_folder
+from ..outputs import all_at_once, refuse_existing, refuse_inputs, writable_folder
+from ..segmenting.options import SegmentOptions
 from ..segmenting.result import SegmentResult
 from ..segmenting.result_files import (
     EARLIER_STROKES,
@@ -26,8 +27,8 @@ from ..segmenting.result_files import (
     target_files,
 )
 from .changes import OrganChange
-from .earlier_strokes import NAMES_ENDING, STROKES_ENDING
 from .session import Correction
+from .stroke_names import NAMES_ENDING, STROKES_ENDING
 
 # Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble". Its table says which
 # organs its values are: models number them otherwise, and the table of volumes is one of labels that go on changing.
@@ -74,7 +75,7 @@ class RefineResult:
             return self.segmented.save(target, name=name, overwrite=overwrite, reporter=reporter)
         options = self.segmented.options
         files = target_files(target, name, options.preview, options.dicom, self.segmented.source.path)
-        own_files = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
+        own_files = _own_files(Path(target), name)
         if self.earlier_strokes is not None:
             own_files["old_strokes"] = Path(target) / (name + EARLIER_STROKES)
         folder = writable_folder(Path(target))
@@ -97,6 +98,25 @@ class RefineResult:
         write_table(files["changes"], [change.as_row() for change in self.changes], OrganChange.columns())
         organs = self.segmented.bundle.label_space.organs
         write_table(files["stroke_names"], [{"value": organ.index, "organ": organ.name} for organ in organs])
+
+
+def _own_files(folder: Path, name: str) -> dict[str, Path]:
+    """What a correction writes beside the files of `segment`: kind to file."""
+    return {kind: folder / (name + ending) for kind, ending in ENDINGS.items()}
+
+
+def refuse_in_the_way(target: Path, name: str, options: SegmentOptions, ct: Path, strokes: Path) -> None:
+    """Makes the folder of a correction called `name`, so that what is amiss with it shows before the work. Raises
+    UserError for one that cannot be written, an earlier result unless the options allow it to be replaced, and results
+    that would be written over the CT or the strokes, which may be all there is of what somebody drew."""
+    refuse_kept_strokes(strokes, target, name)
+    files = list(target_files(target, name, options.preview, options.dicom, ct).values())
+    folder = files[0].parent
+    if single_kind(target) is None:
+        files += _own_files(target, name).values()
+    refuse_inputs(files, [strokes])
+    refuse_existing(files, options.overwrite)
+    writable_folder(folder)
 
 
 def kept_labels(folder: Path, name: str) -> Volume:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import Code, Problem, UserError
+from ..errors import Code, Problem, UserError, kind_of
 from ..events import Reporter
 from ..imaging.shapes import Box3, LabelMap
 from ..imaging.volume import Volume
@@ -31,13 +31,16 @@ from ..json_file import parse_json
 from .neighbourhood import NOT_DRAWN
 from .session import Correction, RefineCancelled, RefineSession
 
+_ARRAYS = "arrays labels, drawn and new"
+_LONGEST_NAME = 200  # of a file, which most systems allow 255 bytes
+
 
 class _Request(BaseModel):
     """A line of a program: a correction, or the cancellation of one."""
 
     model_config = ConfigDict(extra="forbid")
     id: int = 0
-    file: str = Field(default="", pattern=r"^[\w.-]*$")
+    file: str = Field(default="", pattern=r"^[\w.-]*$", max_length=_LONGEST_NAME)
     box: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
     accepted: tuple[str, ...] = ()
     cancel: int | None = None
@@ -109,7 +112,13 @@ class Server:
                 first = error.errors()[0]
                 subject = ": ".join(["request", *map(str, first["loc"][:1])])
                 problem = Problem(Code.WRONG_FORMAT, subject, found=first["msg"])
+                if not isinstance(content, dict):  # pydantic says it with the name of a class of ours
+                    problem = Problem(Code.WRONG_FORMAT, "request", "fields (key: value)", kind_of(content))
             self._waiting.put(_BadRequest(_number_of(content), problem))
+            return
+        if request.cancel is None and not request.file:
+            problem = Problem(Code.WRONG_FORMAT, "request: file", "a file's name in the served folder", "none")
+            self._waiting.put(_BadRequest(request.id, problem))
             return
         if request.cancel is None:
             self._waiting.put(request)
@@ -135,7 +144,11 @@ class Server:
                 self._working_on = None
                 cancelled = request.id in self._cancelled
         if correction is not None and not cancelled:
-            self._report(request.id, correction, time.perf_counter() - since)
+            try:
+                self._report(request.id, correction, time.perf_counter() - since)
+            except UserError as error:
+                self._session.undo()
+                self._reporter.result(id=request.id, problem=error.problem.as_event())
             return
         # The cancellation came when the work was just done.
         if correction is not None:
@@ -167,9 +180,11 @@ class Server:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 drawn = _Drawn(arrays["labels"], arrays["drawn"], arrays["new"])
+        except OSError as error:
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_ARRAYS,
+                            found=error.strerror or error) from None
         except Exception as error:  # damaged archives raise nearly anything, single arrays TypeError
-            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="arrays labels, drawn and new",
-                            found=error) from None
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_ARRAYS, found=error) from None
         for array in (drawn.labels, drawn.drawn, drawn.new):
             if array.shape != expected or array.dtype != np.uint8:
                 raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=f"uint8 of {expected}",
@@ -181,7 +196,11 @@ class Server:
         box: list[int] | None = None
         if correction.region is not None:
             file, box = f"{number}.answer.npz", _bounds(correction.region)
-            np.savez(self._folder / file, labels=correction.labels.array[correction.region])
+            try:
+                np.savez(self._folder / file, labels=correction.labels.array[correction.region])
+            except OSError as error:  # a disk that is full may have room again when the next request comes
+                raise UserError(code=Code.NOT_WRITABLE, subject=self._folder / file, expected="room for an answer",
+                                found=error.strerror or error) from None
         self._reporter.result(id=number, box=box, file=file, seconds=round(seconds, 2),
                               changes=[change.as_row() for change in correction.organs])
 
@@ -194,13 +213,17 @@ def _number_of(content: object) -> int:
 
 
 def raw_lines(descriptor: int) -> Iterator[str]:
-    """The lines of a file descriptor, as they come. Without a buffered stream, which a thread that waits in it locks:
-    Python would abort on its way out."""
+    """The lines of a file descriptor, as they come; the last needs no end.
+
+    Without a buffered stream, which a thread that waits in it locks: Python would abort on its way out.
+    """
     pending = b""
     while data := os.read(descriptor, 1 << 16):
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
             yield line.decode("utf-8", "replace")
+    if pending.strip():
+        yield pending.decode("utf-8", "replace")
 
 
 def _bounds(box: Box3) -> list[int]:

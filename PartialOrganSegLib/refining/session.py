@@ -85,8 +85,12 @@ class RefineSession:
         """`ct` in HU; `labels` of its voxels, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
         stroke files may name it.
 
-        Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
+        Raises UserError for what is no `Volume`, labels of another grid, a value without a meaning, an unknown organ.
         """
+        for name, volume in (("ct", ct), ("labels", labels)):
+            if not isinstance(volume, Volume):
+                raise UserError(code=Code.VALUE_UNFIT, subject=name, found=type(volume).__name__,
+                                expected="a Volume, as read_ct and results of segment have")
         labels = labels.in_order_of(ct.grid)
         _check_labels(ct, labels, label_space)
         self.label_space = label_space
@@ -155,8 +159,9 @@ class RefineSession:
         inside = all(0 <= part.start < part.stop <= size for part, size in zip(box, self._labels.shape, strict=True))
         shape = tuple(part.stop - part.start for part in box)
         if not inside or labels.shape != shape or drawn.shape != shape:
+            bounds = [(part.start, part.stop) for part in box]
             raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels", expected=f"a box within {self._labels.shape}",
-                            found=f"{box} with arrays of {labels.shape} and {drawn.shape}")
+                            found=f"one {bounds} (from, to) with arrays of {labels.shape} and {drawn.shape}")
         _check_values(labels, self.label_space)
         self._accepted = np.isin(np.arange(256), self.label_space.indices(accepted))
         # Labels that are not as they were left may be those of before a correction: outlines are open again.
@@ -316,6 +321,8 @@ def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
 
 
 def _check_values(labels: LabelMap, label_space: LabelSpace) -> None:
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels)):  # nor is NaN equal to itself
+        raise UserError(code=Code.UNKNOWN_LABEL, subject="labels", expected="whole numbers", found="fractions or NaN")
     # Of signed whole numbers, as numpy makes them, -1 would become 255.
     for value in (labels.max(initial=0), labels.min(initial=0)):
         if not 0 <= value < label_space.class_count:

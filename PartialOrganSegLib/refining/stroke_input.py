@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from ..errors import Code, UserError
 from ..formats.reading import read_labelmap
+from ..formats.registry import is_volume_name, volume_suffixes
 from ..formats.strokes import NOT_DRAWN, Strokes, read_strokes, stroke_voxels
 from ..imaging.volume import ROUNDED_MM, Grid, Volume
 from ..organs import BACKGROUND, LabelSpace
+from .stroke_names import in_values_of
 
 StrokeSource: TypeAlias = Strokes | Volume | Path | str
 """Strokes, their JSON file, or a scribble map (255 where nothing is drawn) as a volume or its file."""
 
+OBJECT = "strokes"  # what lines call strokes that no file holds
 SPACING_TOLERANCE = 1e-3  # mm; files are written with fewer digits than headers have
 CONTRADICTED_SHARE = 0.5  # of a stroke's voxels: the ends of strokes may overlap, the later one wins there
 
@@ -29,7 +32,7 @@ def painted_strokes(source: StrokeSource, grid: Grid, label_space: LabelSpace, s
     UID), outside of it, thinner than its voxels, of an organ that `label_space` lacks, that contradict one another, and
     for none at all.
     """
-    name, strokes = _read(source)
+    name, strokes = _read(source, label_space)
     if isinstance(strokes, Volume):
         return _checked_map(name, strokes, grid, label_space)
     _check_image(name, strokes, grid, series_uid)
@@ -38,12 +41,12 @@ def painted_strokes(source: StrokeSource, grid: Grid, label_space: LabelSpace, s
     return Volume(_painted(name, strokes, grid, label_space), grid)
 
 
-def _read(source: StrokeSource) -> tuple[str, Strokes | Volume]:
+def _read(source: StrokeSource, label_space: LabelSpace) -> tuple[str, Strokes | Volume]:
     """What lines call the source, and what it holds."""
     if isinstance(source, Strokes):
-        return "strokes", source
+        return OBJECT, source
     if isinstance(source, Volume):
-        return "strokes", source
+        return OBJECT, source
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(code=Code.VALUE_UNFIT, subject="strokes", expected="a file, Strokes or a Volume",
                         found=type(source).__name__)
@@ -51,7 +54,10 @@ def _read(source: StrokeSource) -> tuple[str, Strokes | Volume]:
     # A .json that is no stroke file, or missing, is best complained of by the reader of stroke files.
     if path.suffix.lower() == ".json":
         return str(path), read_strokes(path)
-    return str(path), read_labelmap(path)
+    if path.is_file() and not is_volume_name(path):
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, found="another kind of file",
+                        expected=f"a stroke file (.json) or a label map ({', '.join(volume_suffixes())})")
+    return str(path), in_values_of(label_space, read_labelmap(path), path)
 
 
 def _check_image(name: str, strokes: Strokes, grid: Grid, series_uid: str | None) -> None:
@@ -85,7 +91,10 @@ def _painted(name: str, strokes: Strokes, grid: Grid, label_space: LabelSpace) -
             value = label_space.index(stroke.organ)
         except UserError as error:
             raise error.within(f"{name}: stroke {number}") from None
-        voxels = stroke_voxels(strokes, number, grid)
+        try:
+            voxels = stroke_voxels(strokes, number, grid)
+        except UserError as error:
+            raise error if name == OBJECT else error.within(name) from None
         if not len(voxels[0]):  # thinner than the voxels, and between two of them; none is left out without a word
             raise UserError(code=Code.NO_LABELS, subject=f"{name}: stroke {number} ({stroke.organ})",
                             expected="a stroke that covers a voxel's centre", found="none", hint="draw it wider")
@@ -110,6 +119,8 @@ def _checked_map(name: str, drawn: Volume, grid: Grid, label_space: LabelSpace) 
     drawn_values = drawn.array[drawn.array != NOT_DRAWN]
     if not len(drawn_values):
         raise _none(name)
+    if drawn_values.dtype.kind == "f" and not np.array_equal(drawn_values, np.rint(drawn_values)):
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=name, expected="whole numbers", found="fractions or NaN")
     # A map of organs with 0 beside them would make background of the whole patient.
     if len(drawn_values) == drawn.array.size:
         raise UserError(code=Code.WRONG_FORMAT, subject=name, expected=f"{NOT_DRAWN} where nothing is drawn",

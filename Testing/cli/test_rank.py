@@ -57,3 +57,26 @@ def test_no_organ_is_a_table_without_rows(folder: Path, monkeypatch: pytest.Monk
 def test_a_table_that_is_no_csv_is_refused_before_the_work(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["rank", str(folder / "scan.nii.gz"), "-o", str(folder / "next.txt"), "--device", "cpu"]) == 2
     assert ".csv" in capsys.readouterr().err
+
+
+def test_where_no_ct_can_be_ranked_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """A table of nothing was in the way of the next try, as "an earlier result"."""
+    (folder / "leer ä").mkdir()
+    table = folder / "next.csv"
+    for nothing in ("leer ä", "broken.nii.gz"):
+        assert main(["rank", str(folder / nothing), "-o", str(table), "--device", "cpu"]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == "no CT could be ranked, 1 failed; nothing was written\n"
+        assert nothing in captured.err
+        assert not table.exists()
+    table.write_text("ct,organ\nold,liver\n")
+    assert main(["rank", str(folder / "broken.nii.gz"), "-o", str(table), "--overwrite", "--device", "cpu"]) == 1
+    assert table.read_text() == "ct,organ\nold,liver\n"
+
+
+def test_a_folder_called_like_a_table_is_refused_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                 capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("PartialOrganSegLib.batch.cases.expand", lambda *_arguments: pytest.fail("it worked"))
+    (folder / "next.csv").mkdir()
+    assert main(["rank", str(folder / "scan.nii.gz"), "-o", str(folder / "next.csv"), "--overwrite"]) == 1
+    assert "next.csv: expected the name of a file to write, found a folder" in capsys.readouterr().err

@@ -238,6 +238,59 @@ def test_what_a_server_is_sent_is_no_option_of_it(folder: Path, capsys: pytest.C
     assert "--labels: expected it in the requests, found it beside --serve" in capsys.readouterr().err
 
 
+def test_a_server_answers_as_events_alone(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """Without them it took requests, and nobody ever saw an answer."""
+    assert main(["refine", str(folder / "scan.nii.gz"), "--serve", "-o", str(folder / "out")]) == 2
+    assert "--serve: expected --json-events beside it, as which it answers, found none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("place", "line"), [
+    ("file", "expected a folder that can be written, found a file"), ("file/below.nii.gz", "found a file"),
+    ("earlier", "scan.scribble.csv: expected no such file yet, found an earlier result")])
+def test_what_is_in_the_way_shows_before_the_ct_is_segmented(folder: Path, place: str, line: str,
+                                                             monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("PartialOrganSegLib.refining.refiner.refine", lambda *_, **_options: pytest.fail("it worked"))
+    (folder / "file").write_text("mine")
+    (folder / "earlier").mkdir()
+    (folder / "earlier" / "scan.scribble.csv").write_text("value,organ\n")
+    assert main(["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "-o",
+                 str(folder / place)]) == 1
+    assert line in capsys.readouterr().err
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_strokes_are_not_written_over(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """They may be all there is of what somebody drew."""
+    assert refine(folder) == 0
+    drawn = folder / "drawn.nii.gz"
+    content = (folder / "out" / "scan.scribble.nii.gz").read_bytes()
+    drawn.write_bytes(content)
+    command = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(drawn), "--labels", str(folder / "start.nii.gz"),
+               "-o", str(drawn), "--overwrite"]
+    assert main(command) == 1
+    assert f"{drawn}: expected another file than the one that is read" in capsys.readouterr().err
+    assert drawn.read_bytes() == content
+
+
+def test_a_map_of_strokes_is_of_the_organs_in_the_table_beside_it(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """Another model numbers its organs otherwise: its strokes became those of other organs."""
+    assert refine(folder, "--no-preview") == 0
+    ours = read_labelmap(folder / "out" / "scan.labels.nii.gz").array
+    other = folder / "others ä.scribble.nii.gz"
+    drawn = read_labelmap(folder / "out" / "scan.scribble.nii.gz")
+    write_labelmap(other, Volume(np.where(drawn.array == SPLEEN, 7, drawn.array).astype(np.uint8), drawn.grid))
+    table = folder / "others ä.scribble.csv"
+    table.write_text("value,organ\n7,spleen\n", "utf-8")
+    command = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(other), "--labels",
+               str(folder / "start.nii.gz"), "-o", str(folder / "theirs.nii.gz")]
+    assert main(command) == 0
+    np.testing.assert_array_equal(read_labelmap(folder / "theirs.nii.gz").array, ours)
+    table.write_text("value,organ\n7,lump\n", "utf-8")
+    assert main([*command, "--overwrite"]) == 1
+    assert f"{other}: expected strokes of the organs of word16, found one of lump" in capsys.readouterr().err
+
+
 def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> None:
     content = json.loads((folder / "s.json").read_text())
     (folder / "s.json").write_text(json.dumps(content | {"size": [9, 9, 9]}))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.formats.stroke_planes import half_thickness
+from PartialOrganSegLib.formats import stroke_planes
+from PartialOrganSegLib.formats.stroke_planes import distance_to_segment, half_thickness
 from PartialOrganSegLib.formats.strokes import NOT_DRAWN, Stroke, Strokes, paint_strokes, read_strokes, write_strokes
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
@@ -104,8 +105,41 @@ def test_a_stroke_beside_the_image_is_refused():
         paint_strokes(drawn(stroke), STRAIGHT, WORD16)
 
 
+@pytest.mark.parametrize("far", [1e4, 1e300])
+@pytest.mark.filterwarnings("error")  # the square of so long a way is no number
+def test_a_point_far_beside_the_image_is_refused_in_any_plane(far: float):
+    for plane in ("slice", "coronal"):
+        stroke = Stroke(organ="liver", points=[(0.0, 15.0, 108.0), (far, 15.0, 108.0)], plane=plane)
+        with pytest.raises(UserError, match="lies outside the image"):
+            paint_strokes(drawn(stroke), STRAIGHT, WORD16)
+    beside = Stroke(organ="liver", points=[(0.0, 15.0, 108.0), (50.0, 15.0, 108.0)], plane="coronal")
+    assert (paint_strokes(drawn(beside), STRAIGHT, WORD16).array == 1).any()
+
+
+def test_many_points_in_an_oblique_plane_take_no_minutes(monkeypatch: pytest.MonkeyPatch):
+    """Each part of the line was measured to every voxel of the plane, 250 million times."""
+    measured = []
+
+    def counted(places: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        measured.append(len(places))
+        return distance_to_segment(places, start, end)
+
+    monkeypatch.setattr(stroke_planes, "distance_to_segment", counted)
+    grid = Grid((256, 256, 100), (1.0, 1.0, 2.5))
+    angles = np.linspace(0, 2 * np.pi, 2000)
+    first, second = np.array([1, -1, 0]) / np.sqrt(2), np.array([1, 1, -2]) / np.sqrt(6)
+    points = [128, 128, 125] + 100 * (np.cos(angles)[:, None] * first + 0.5 * np.sin(angles)[:, None] * second)
+    painted = paint_strokes(drawn(Stroke(organ="liver", points=points.tolist(), plane=(1.0, 1.0, 1.0))), grid, WORD16)
+    assert sum(measured) < 100_000
+    z, y, x = (painted.array == 1).nonzero()
+    places = np.stack([x, y, 2.5 * z], axis=1) - [128, 128, 125]
+    around = np.hypot(places @ first, 2 * (places @ second))
+    assert len(z) > 500
+    assert np.abs(around - 100).max() < 4  # half a width, twice that where the ellipse is narrow
+
+
 def test_a_normal_without_length_is_refused(tmp_path: Path):
     (tmp_path / "s.json").write_text(json.dumps({"image": "a", "drawn_by": "b", "licence": "c", "strokes": [
         {"organ": "liver", "points": [[0, 0, 0]], "plane": [0, 0, 0]}]}))
-    with pytest.raises(UserError, match="a plane's normal must have a length"):
+    with pytest.raises(UserError, match=r"plane: expected .* a normal .* longer than 0, found \[0, 0, 0\]"):
         read_strokes(tmp_path / "s.json")

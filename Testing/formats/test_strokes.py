@@ -183,6 +183,57 @@ def test_stroke_across_slices_is_refused():
         paint_strokes(drawn(stroke), STRAIGHT, WORD16)
 
 
+WHOLE = {"image": "ct.nii.gz", "drawn_by": "a test", "licence": "CC0-1.0", "strokes": []}
+
+
+@pytest.mark.parametrize(("content", "line"), [
+    ([], "expected fields (key: value), found a list"),
+    (None, "expected fields (key: value), found nothing"),
+    ({}, "image: expected the name of the image that was drawn on, found none"),
+    (WHOLE | {"licence": None}, "licence: expected the licence of the strokes, found nothing"),
+    (WHOLE | {"imag": "a"}, "imag: unknown field (did you mean 'image'?)"),
+    (WHOLE | {"version": 2}, "version: expected 1, found 2"),
+    (WHOLE | {"coordinates": "RAS"}, "coordinates: expected LPS, found 'RAS'"),
+    (WHOLE | {"size": [9, 9]}, "size.2: expected three whole numbers of voxels [x, y, z], found [9, 9]"),
+    (WHOLE | {"strokes": {}}, "strokes: expected a list of strokes, 100000 at most, found {}"),
+    (WHOLE | {"strokes": [3]}, "strokes.0: expected fields (key: value), found a number"),
+])
+def test_what_is_wrong_with_a_file_is_a_line_in_plain_words(content: object, line: str, tmp_path: Path):
+    check_line(tmp_path / "s.json", json.dumps(content), line)
+
+
+@pytest.mark.parametrize(("change", "line"), [
+    ({"organ": 2}, "organ: expected the name of an organ, or background, found 2"),
+    ({"colour": "red"}, "colour: unknown field (did you mean 'closed'?)"),
+    ({"points": "abc"}, "points: expected 1 to 20000 points of three numbers [x, y, z], found 'abc'"),
+    ({"points": []}, "points: expected 1 to 20000 points of three numbers [x, y, z], found 0"),
+    ({"points": [[1, 2, 3]] * 20001}, "points: expected 1 to 20000 points of three numbers [x, y, z], found 20001"),
+    ({"points": [[1, 2]]}, "points.0.2: expected 1 to 20000 points of three numbers [x, y, z], found [1, 2]"),
+    ({"points": [[1, 2, 3, 4]]}, "points.0: expected 1 to 20000 points of three numbers [x, y, z], found [1, 2, 3, 4]"),
+    ({"points": [[1, "x", 3]]}, "points.0.1: expected 1 to 20000 points of three numbers [x, y, z], found 'x'"),
+    ({"width_mm": 1e9}, "width_mm: expected mm, more than 0 and 50 at most, found 1000000000.0"),
+    ({"plane": "transverse"}, "plane: expected slice, axial, coronal, sagittal, or a normal [x, y, z] that is longer "
+                              "than 0, found 'transverse'"),
+])
+def test_what_is_wrong_with_a_stroke_is_a_line_in_plain_words(change: dict, line: str, tmp_path: Path):
+    stroke = {"organ": "liver", "points": [[1, 2, 3]]} | change
+    check_line(tmp_path / "s.json", json.dumps(WHOLE | {"strokes": [stroke]}), f"strokes.0.{line}")
+
+
+def check_line(path: Path, text: str, line: str) -> None:
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_strokes(path)
+    assert str(caught.value) == f"{path}: {line}"
+
+
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path):
+    """Of two lists of strokes the first was lost without a word."""
+    stroke = '[{"organ": "liver", "points": [[1, 2, 3]]}]'
+    text = f'{json.dumps(WHOLE)[:-1]}, "strokes": {stroke}}}'
+    check_line(tmp_path / "s.json", text, "expected JSON, found the key 'strokes' twice")
+
+
 def test_file_comes_back_as_written(tmp_path: Path):
     strokes = drawn(Stroke(organ="liver", points=[(1.25, -2.0, 3.5)], width_mm=4.0),
                     Stroke(organ="background", points=[(0, 0, 0), (1, 1, 0), (2, 0, 0)], closed=True))

@@ -64,6 +64,14 @@ def test_cts_come_back_as_they_were(tmp_path: Path, kind: type) -> None:
     assert back.grid.same_as(GRID, tolerance_mm=1e-4)
 
 
+@pytest.mark.parametrize("name", ["ä b.nii.gz.nii.gz", "a.nii.nii.gz", "a.hdr.nii", "a.img.gz.nii.gz", "A.NII.GZ"])
+def test_a_name_with_two_endings_is_the_files(tmp_path: Path, name: str) -> None:
+    """ITK took both off: nothing was at the file's place, and a hidden one of another name stayed beside it."""
+    write_labelmap(tmp_path / name, labels())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(read_labelmap(tmp_path / name).array, labels().array)
+
+
 def test_a_view_in_another_order_is_written(tmp_path: Path) -> None:
     grid = Grid(GRID.size, GRID.spacing, GRID.origin, (0, 0, -1, 1, 0, 0, 0, -1, 0))
     turned = Volume(labels().array, grid).canonical()

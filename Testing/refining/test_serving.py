@@ -16,7 +16,7 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.serving import Server
+from PartialOrganSegLib.refining.serving import Server, raw_lines
 from PartialOrganSegLib.refining.session import Correction, RefineSession
 from PartialOrganSegLib.refining.stroke_input import StrokeSource
 from PartialOrganSegLib.synthesis.phantom import make_phantom
@@ -164,7 +164,11 @@ def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: 
 
 @pytest.mark.parametrize(("line", "number", "message"), [
     ('{"id": 7, "file": "a b.npz"}', 7, "request: file: "), ('{"id": 7, "bax": 1}', 7, "request: bax: Extra inputs"),
-    ('{"id": 7, "box": [0, 1]}', 7, "request: box: "), ('{"id": "x"}', 0, "request: id: "), ("[7]", 0, "request: "),
+    ('{"id": 7, "box": [0, 1]}', 7, "request: box: "), ('{"id": "x"}', 0, "request: id: "),
+    ("[7]", 0, "request: expected fields (key: value), found a list"),
+    ('{"id": 7}', 7, "request: file: expected a file's name in the served folder, found none"),
+    (json.dumps({"id": 7, "file": "x" * 1_000_000}), 7, "request: file: "),
+    ('{"id": 7, "id": 8}', 0, "request: expected a line of JSON, found the key 'id' twice"),
 ])
 def test_a_bad_request_is_answered_by_its_number(tmp_path: Path, line: str, number: int, message: str) -> None:
     """A program that waits for the answer to its request would wait for ever for another's."""
@@ -173,6 +177,46 @@ def test_a_bad_request_is_answered_by_its_number(tmp_path: Path, line: str, numb
     [answer] = answers.given
     assert answer["id"] == number
     assert answer["problem"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(("request_", "problem"), [
+    ({"file": "no.npz", "box": [0, 1, 0, 1, 0, 1]},
+     "no.npz: expected arrays labels, drawn and new, found No such file"),
+    ({"file": "1.npz", "box": [-1, 47, 0, 48, 0, 48]},
+     "expected a box within (48, 48, 48), found one [(-1, 47), (0, 48), (0, 48)] (from, to) with arrays of (48,"),
+])
+def test_a_problem_is_told_in_words_of_nobodys_program(tmp_path: Path, request_: dict, problem: str) -> None:
+    answers = Answers()
+    ask(tmp_path, 1, LABELS.array, stroke())
+    Server(session(), tmp_path, answers).run([json.dumps({"id": 1} | request_)])
+    message = answers.given[0]["problem"]["message"]
+    assert problem in message
+    assert "Errno" not in message
+
+
+def test_an_answer_that_cannot_be_written_is_a_problem_and_the_next_one_works(tmp_path: Path) -> None:
+    """As on a disk that was full for a moment. The server ended."""
+    (tmp_path / "1.answer.npz").mkdir()
+    answers, served = Answers(), session()
+    labels = without_half()
+    Server(served, tmp_path, answers).run([ask(tmp_path, 1, labels, stroke()), ask(tmp_path, 2, labels, stroke())])
+    assert answers.given[0]["id"] == 1
+    assert "1.answer.npz: expected room for an answer, found " in answers.given[0]["problem"]["message"]
+    assert answers.given[1]["file"] == "2.answer.npz"
+
+
+@pytest.mark.parametrize(("sent", "lines"), [
+    (b"a\nb", ["a", "b"]), (b"a\nb\n", ["a", "b"]), (b"", []), (b"\n ", [""]), (b"x" * 200_000, ["x" * 200_000])])
+def test_the_last_line_needs_no_end(sent: bytes, lines: list[str]) -> None:
+    """A request without one was dropped: whoever sent it waited for an answer that never came."""
+    reading, writing = os.pipe()
+    sender = threading.Thread(target=lambda: (os.write(writing, sent), os.close(writing)))
+    sender.start()
+    try:
+        assert list(raw_lines(reading)) == lines
+    finally:
+        sender.join()
+        os.close(reading)
 
 
 def whole(folder: Path) -> bytes:

@@ -103,6 +103,26 @@ def test_changes_are_connected_with_the_stroke_and_near_it():
     assert not outside.any()
 
 
+@pytest.mark.parametrize("spacing", [(5.0, 2.0, 2.0), (2.5, 1.5, 1.5)])
+def test_nothing_farther_than_the_margin_changes(spacing: tuple[float, float, float]):
+    """The region around a stroke is a box, whose corners are farther away than its faces."""
+    shape = tuple(round(180 / mm) for mm in spacing)
+    grid = Grid(shape[::-1], spacing[::-1])
+    truth = np.ones(shape, np.uint8)  # a liver without an end
+    truth[:2], truth[-2:] = 0, 0
+    hu = np.where(truth > 0, 130, 40) + np.random.default_rng(0).normal(0, 8, shape)
+    start, drawn = truth.copy(), np.full(shape, 255, np.uint8)
+    start[:, :, shape[2] // 3:] = 0
+    z, y, x = (length // 2 for length in shape)
+    drawn[z, y, x - 15:x + 16] = 1
+    drawn[z, y - 15:y + 16, x] = 1
+    session = RefineSession(Volume(hu.round().astype(np.int16), grid), Volume(start, grid), WORD16)
+    changed = session.add(Volume(drawn, grid)).labels.array != start
+    away = ndimage.distance_transform_edt(drawn == 255, sampling=spacing)[changed]
+    assert away.max() <= MARGIN_MM
+    assert away.max() > MARGIN_MM - 6  # so far it goes
+
+
 def test_organs_that_no_stroke_contradicts_keep_their_voxels():
     ct, truth = scene()
     start = start_without(truth, SPLEEN)
@@ -196,6 +216,21 @@ def test_labels_of_another_grid_or_with_unknown_values_are_refused():
     for value in (99, -1):
         with pytest.raises(UserError, match=rf"labels: value {value}: expected 0\.\.16"):
             RefineSession(ct, Volume(np.where(truth > 0, value, 0).astype(np.int16), GRID), WORD16)
+    for value in (0.5, np.nan):
+        with pytest.raises(UserError, match="labels: expected whole numbers, found fractions or NaN"):
+            RefineSession(ct, Volume(np.where(truth > 0, value, 0), GRID), WORD16)
+    session = RefineSession(ct, Volume(truth.astype(np.float32), GRID), WORD16)
+    for value in (1.5, np.nan):
+        with pytest.raises(UserError, match="strokes: expected whole numbers, found fractions or NaN"):
+            session.add(Volume(np.where(truth == SPLEEN, value, 255.0), GRID))
+
+
+def test_files_are_no_volumes():
+    ct, truth = scene()
+    labels = Volume(truth, GRID)
+    for wrong, name, kind in ((("ct.nii.gz", labels), "ct", "str"), ((ct, truth), "labels", "ndarray")):
+        with pytest.raises(UserError, match=f"{name}: expected a Volume, as read_ct and results .* found {kind}"):
+            RefineSession(*wrong, WORD16)
 
 
 def spleen_and_its_lowest_twentieth():

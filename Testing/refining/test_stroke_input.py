@@ -41,7 +41,8 @@ def test_all_forms_of_strokes_say_the_same(tmp_path: Path):
     (strokes_of(LIVER, size=(20, 16, 9)), "strokes of this CT (20 x 16 x 8 voxels), found those of another (20 x 16"),
     (strokes_of(LIVER, spacing=(2, 2, 5)), "strokes of this CT (2 x 2 x 4 mm), found those of another (2 x 2 x 5 mm)"),
     (strokes_of(LIVER, series_uid="1.9"), "strokes of this CT (series 1.2), found those of another (series 1.9)"),
-    (strokes_of(Stroke(organ="liver", points=[(10, 10, 900)])), "stroke 0 (liver) lies outside the image"),
+    (strokes_of(Stroke(organ="liver", points=[(10, 10, 900)])),
+     "s.json: strokes of ct.nii.gz: stroke 0 (liver) lies outside the image"),
     # The wider one, drawn later, hides the first: a slip that would otherwise go unnoticed.
     (strokes_of(LIVER, Stroke(organ="spleen", points=LINE, width_mm=6)),
      "stroke 0 (liver): expected one organ for a place, found spleen drawn over most of it"),
@@ -86,6 +87,12 @@ def test_a_map_of_organs_is_no_map_of_strokes():
     organs[2, 5, 5:9] = 1
     with pytest.raises(UserError, match="expected 255 where nothing is drawn, found a stroke in every voxel"):
         painted_strokes(Volume(organs, GRID), GRID, WORD16)
+
+
+def test_another_kind_of_file_names_both_kinds(tmp_path: Path):
+    (tmp_path / "s.txt").write_text("{}")
+    with pytest.raises(UserError, match=r"s\.txt: expected a stroke file \(\.json\) or a label map \(\.nii"):
+        painted_strokes(tmp_path / "s.txt", GRID, WORD16)
 
 
 def test_something_else_is_refused():
