@@ -72,7 +72,7 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
         z, y, x = volume.grid.shape
         session.take_over((slice(0, z), slice(0, y), slice(0, x)), session.labels.array, earlier.array, organs)
     since = time.perf_counter()
-    correction = session.add(painted)
+    correction = session.add(painted, lambda done, total: reporter.progress("strokes", done, total))
     seconds["refine"] = time.perf_counter() - since
     result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
     return RefineResult(result, before, session.strokes, correction, earlier)

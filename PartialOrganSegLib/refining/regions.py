@@ -15,6 +15,13 @@ def padded_box(box: Box3, margin_mm: float, spacing: Spacing3, shape: tuple[int,
     return z, y, x
 
 
+def box_within(inner: Box3, outer: Box3) -> Box3:
+    """A box of a part of an array, as the box of the whole array."""
+    z, y, x = (slice(start.start + part.start, start.start + part.stop)
+               for part, start in zip(inner, outer, strict=True))
+    return z, y, x
+
+
 def box_of(mask: Mask) -> Box3:
     """Around all voxels of a mask that has some; one axis after the other, as `find_objects` copies the mask."""
     parts = []

@@ -6,7 +6,7 @@ Only the region around new strokes is computed, so the time depends on what was 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from .changes import OrganChange, organ_changes
 from .neighbourhood import MARGIN_MM, NOT_DRAWN, Region
 from .propagation import spread
 from .questioning import in_question
-from .regions import box_of, padded_box
+from .regions import box_of, box_within, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
 LOG_VOLUMES = (-3.0, 1.0)  # beyond, how much an organ is too small or too large makes no difference
@@ -124,9 +124,10 @@ class RefineSession:
         """All that was drawn, 255 where nothing is, a copy: a scribble map that a model can be taught with."""
         return Volume(self._drawn.copy(), self._ct.grid)
 
-    def add(self, strokes: StrokeSource) -> Correction:
+    def add(self, strokes: StrokeSource, progress: Callable[[int, int], None] = lambda done, total: None) -> Correction:
         """Corrects the labels by strokes: `Strokes`, their JSON file, or a map (file or `Volume`) of label values, 0
-        where background was drawn and 255 where nothing was.
+        where background was drawn and 255 where nothing was. `progress` is told how many of how many groups of strokes
+        that lie close together were worked on.
 
         Raises UserError for strokes of another CT, outside of it, of an organ that the label space lacks, that
         contradict one another, and for none at all; RefineCancelled after `cancel`. The labels are then unchanged.
@@ -139,8 +140,10 @@ class RefineSession:
         try:
             self._drawn[new] = drawn[new]
             self._corrective[new] = self._labels[new] != drawn[new]
-            for part, value in self._errors_pointed_at(drawn, box):
+            groups = list(self._errors_pointed_at(drawn, box))
+            for number, (part, value) in enumerate(groups, 1):
                 self._correct(part, value)
+                progress(number, len(groups))
             # One group's spread may have covered another group's stroke.
             self._labels[new] = drawn[new]
         except BaseException:  # also a cancellation and Ctrl-C: half a correction would look like a whole one
@@ -206,16 +209,18 @@ class RefineSession:
         for value in np.flatnonzero(voxel_counts(drawn[box], 256)).tolist():
             if value == NOT_DRAWN:
                 continue
-            strokes = drawn[box] == value
+            # As far as they lie, which is less than all strokes do.
+            around = box_within(box_of(drawn[box] == value), box)
+            around = padded_box(around, TOGETHER_MM, self._spacing, self._labels.shape)
+            strokes = drawn[around] == value
             # Strokes on neighbouring slices have voxels between them that are not drawn.
             gap = ndimage.distance_transform_edt(~strokes, sampling=self._spacing)
             parts, _ = ndimage.label(gap <= TOGETHER_MM / 2, NEIGHBOURS)
             parts[~strokes] = 0
             for number, place in enumerate(ndimage.find_objects(parts), 1):
                 if place is not None:
-                    z, y, x = (slice(outer.start + inner.start, outer.start + inner.stop)
-                               for outer, inner in zip(box, place, strict=True))
-                    yield ((z, y, x), parts[place] == number), value
+                    z, y, x = place
+                    yield (box_within((z, y, x), around), parts[place] == number), value
 
     def _correct(self, part: tuple[Box3, Mask], value: int) -> None:
         """Spreads one group of strokes, unless the labels say the same there already."""
@@ -296,9 +301,7 @@ class RefineSession:
         changed = current != step.labels
         region = None
         if changed.any():
-            inner = box_of(changed)
-            z, y, x = (slice(o.start + i.start, o.start + i.stop) for i, o in zip(inner, step.box, strict=True))
-            region = (z, y, x)
+            region = box_within(box_of(changed), step.box)
         organs = organ_changes(step.labels, current, self.label_space, self._spacing)
         return Correction(self.labels, region, organs)
 

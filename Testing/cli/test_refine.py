@@ -198,6 +198,7 @@ def test_events_carry_the_changes(folder: Path, capfd: pytest.CaptureFixture) ->
     [result] = [event for event in events if event["event"] == "result"]
     assert [change["organ"] for change in result["changes"]] == ["spleen"]
     assert result["files"]["before"].endswith("scan.before.labels.nii.gz")
+    assert {event["stage"]: event["done"] for event in events if event["event"] == "progress"} == {"strokes": 1}
 
 
 def test_without_labels_the_ct_is_segmented_first(folder: Path) -> None:

@@ -176,6 +176,20 @@ def test_each_correction_can_be_taken_back():
         session.undo()
 
 
+def test_progress_is_of_groups_of_strokes():
+    """Many strokes take a minute: who waits sees how many are left. Those that lie close together are one."""
+    ct, truth = scene()
+    drawn = stroke_at(FIRST_MIDDLE, SPLEEN, 2)
+    z, y, x = FIRST_MIDDLE
+    drawn.array[z, y, x + 3:x + 6] = 0  # another label
+    drawn.array[z, y + 3, x] = SPLEEN  # 6 mm away
+    drawn.array[z, 2, x] = SPLEEN  # 44 mm away
+    session, told = RefineSession(ct, Volume(start_without(truth, SPLEEN), GRID), WORD16), []
+    after = session.add(drawn, lambda done, total: told.append((done, total))).labels.array
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    np.testing.assert_array_equal(after[drawn.array != 255], drawn.array[drawn.array != 255])
+
+
 def test_cancel_from_another_thread_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch):
     ct, truth = scene()
     start = start_without(truth, SPLEEN)
