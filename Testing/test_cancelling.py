@@ -56,6 +56,9 @@ def test_results_that_another_thread_moves_keep_no_signal_from_the_main_one() ->
 PRESSING = """
 import signal, sys
 
+# As on a terminal: tests that a shell runs in its background inherit that it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
