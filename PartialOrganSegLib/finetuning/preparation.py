@@ -41,7 +41,7 @@ from .start_predictions import StartPredictions
 from .strokes import draw_rates
 from .time_planning import plan_time
 
-# Of Dice: masks in three CTs brought a start model with 0.3 of three organs 0.12 to 0.24 beside it and 0.03 in place, one
+# Of Dice: masks in three CTs brought a start model with 0.3 of three organs 0.12 to 0.24 beside it, 0.03 in place, one
 # with 0.6 of them nothing (docs/results/fine-tuning.md).
 KNOWS_LITTLE_BELOW = 0.45
 # Of the minutes, to see how well the start model knows what is to be learnt.
