@@ -34,8 +34,8 @@ RUNS = {
               "below; that was run twice, which differ in what is missing as a whole alone. What follows, and the "
               "three tables after it, are of the last run, since nothing farther than 60 mm from a stroke changes: it "
               "moved no mean by more than .004, and tables further below are of before. Before the network weak organs "
-              "had .740 after three strokes and .806 after ten, others .956 and .962, and -.064 stood where an organ is "
-              "that was not drawn for (on other processors, where the start is the same to .0001; rivals too ran on "
+              "had .740 after three strokes and .806 after ten, others .956 and .962, and -.064 stood where an organ "
+              "is that was not drawn for (on other processors, where the start is the same to .0001; rivals too ran on "
               "one).",
     "unseen, cut": CUT + " Before the network was asked `refine` had .709 after one stroke, .797 after three.",
     "unseen, short": SHORT + " Before the network was asked weak organs had .713 after three of them, others .950.",
