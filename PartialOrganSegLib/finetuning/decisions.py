@@ -32,7 +32,7 @@ ALPHAS = (1.0, 0.75, 0.5, 0.25)
 NONE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_ALPHA = 0.75
 # Of learning, by the same Dice: at the high one a model forgets what it knows, at the low one it hardly learns what it
-# does not. A copy that learns beside the start model has nothing to forget.
+# does not. See docs/results/fine-tuning.md.
 HIGH_RATE, LOW_RATE = 0.001, 0.0002
 # From which an organ that the start model lacks gets its first weights: five seconds of one core.
 NEW_CLASS_PATCHES = 16
@@ -192,7 +192,8 @@ def alpha_for(start_dice: float | None) -> float:
 
 
 def rate_for(start_dice: float | None, beside: bool) -> float:
-    """The learning rate for the start model's Dice of what the cases show; None: it has none."""
+    """The learning rate for the start model's Dice of what the cases show; None: it has none. `beside`: a copy learns,
+    which has nothing to keep."""
     if beside:
         return HIGH_RATE
     if start_dice is None:

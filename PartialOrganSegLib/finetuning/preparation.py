@@ -132,8 +132,8 @@ def look_at_start_model(preparation: Preparation) -> None:
     if dice is not None and dice < KNOWS_LITTLE_BELOW and not request.options.beside:
         preparation.reporter.warning(Problem(
             Code.KNOWS_LITTLE, found=f"the start model has {dice:.2f} of what is to be learnt, as mean Dice",
-            hint="a copy that learns beside it (finetune --beside, learn --beside always) learns more and changes no "
-                 "other organ; segmenting takes longer"))
+            hint="a copy that learns beside it (finetune --beside, learn --beside always) learns more and leaves the "
+                 "other organs to it; segmenting takes longer"))
     settings = start_settings(request.start, preparation.classes, request.run, request.options.name, request.device)
     if not preparation.alpha_set:
         settings["alpha"] = alpha_for(dice)
